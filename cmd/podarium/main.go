@@ -1,0 +1,105 @@
+// Command podarium is the whole cluster in one binary: the lab that starts
+// and stops it, and every component the lab (or a machine's init system) runs.
+//
+// A component runs as a process with the name the field knows: started as
+// "kube-apiserver" (argv[0]), the binary is the API server, so that
+// `ps aux | grep kube-apiserver` on a node finds it with its flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+// command is one word of the command line.
+type command struct {
+	name string // podarium NAME
+	argv string // or argv[0] alone, for a component
+	help string
+	run  func(ctx context.Context, args []string) error
+}
+
+// commands is what `podarium` prints without arguments, in this order.
+var commands = []command{}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args)
+	stop()
+	os.Exit(code)
+}
+
+// run finds the command in args and runs it. Exit codes: 0, 1 for an error,
+// 2 for a wrong command line, or what the command says itself (exitCode).
+func run(ctx context.Context, args []string) int {
+	cmd, rest := find(args)
+	if cmd == nil {
+		usage()
+		if len(args) > 1 && isHelp(args[1]) {
+			return 0
+		}
+		if len(args) > 1 {
+			fmt.Fprintf(os.Stderr, "\npodarium: unknown command %q\n", args[1])
+		}
+		return 2
+	}
+	err := cmd.run(ctx, rest)
+	var code exitCode
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	default:
+		fmt.Fprintf(os.Stderr, "podarium %s: %v\n", cmd.name, err)
+		return 1
+	}
+}
+
+// find looks at argv[0] first: a component's process carries only that name.
+func find(args []string) (*command, []string) {
+	if len(args) == 0 {
+		return nil, nil
+	}
+	for i := range commands {
+		if commands[i].argv != "" && commands[i].argv == filepath.Base(args[0]) {
+			return &commands[i], args[1:]
+		}
+	}
+	if len(args) < 2 {
+		return nil, nil
+	}
+	for i := range commands {
+		if commands[i].name == args[1] {
+			return &commands[i], args[2:]
+		}
+	}
+	return nil, nil
+}
+
+func isHelp(arg string) bool {
+	return arg == "help" || arg == "-h" || arg == "-help" || arg == "--help"
+}
+
+func usage() {
+	fmt.Println("Podarium: Kubernetes networking behind glass.")
+	fmt.Println("\nUsage: podarium COMMAND [flags]")
+	fmt.Println()
+	for _, c := range commands {
+		if c.help != "" {
+			fmt.Printf("  %-20s %s\n", c.name, c.help)
+		}
+	}
+	fmt.Println("\npodarium COMMAND --help tells the flags.")
+}
+
+// exitCode is an error which has already been told; only the number is left.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
