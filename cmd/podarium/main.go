@@ -15,6 +15,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github.com/podarium/podarium/lab"
 )
 
 // command is one word of the command line.
@@ -26,7 +28,17 @@ type command struct {
 }
 
 // commands is what `podarium` prints without arguments, in this order.
-var commands = []command{}
+var commands = []command{
+	{name: "up", help: "start a lab", run: upCommand},
+	{name: "down", help: "end a lab; nothing is left", run: downCommand},
+	{name: "status", help: "what a lab consists of now", run: statusCommand},
+	{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
+	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
+
+	{name: "world", argv: lab.WorldArgv0, run: worldCommand},
+	{name: "node-init", argv: lab.NodeArgv0, run: nodeInitCommand},
+	{name: "egress", argv: lab.EgressArgv0, run: egressCommand},
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/podarium/podarium/lab"
+)
+
+const upHelp = `podarium up starts a cluster of real nodes on this machine.
+
+Each node is a set of namespaces with an address on a switch of their own
+(node-1 192.168.56.11, node-2 .12, …); nothing of the machine's own network is
+touched. It prints when each step is reached, and returns when all nodes are
+Ready and cluster DNS has answered a pod. The kubectl context "podarium"
+(or "podarium-NAME") becomes the current one.
+
+A lab that ended without "podarium down" goes on with the objects it had.
+
+Usage: podarium up [flags]
+`
+
+func upCommand(ctx context.Context, args []string) error {
+	cfg := lab.Default()
+	flags := newFlagSet("up", upHelp)
+	labNameFlag(flags, &cfg.Name)
+	flags.IntVar(&cfg.Nodes, "nodes", cfg.Nodes, "number of `nodes`")
+	flags.StringVar(&cfg.ProxyMode, "proxy-mode", cfg.ProxyMode, "how Services are carried: iptables, or none")
+	flags.StringVar(&cfg.PodNetwork, "pod-network", cfg.PodNetwork, "how pods of different nodes meet: host-gw, or none")
+	prefixFlag(flags, &cfg.ClusterCIDR, "cluster-cidr", "`range` of the pods' addresses; a /24 of it for each node")
+	prefixFlag(flags, &cfg.ServiceClusterIPRange, "service-cluster-ip-range", "`range` of the Services' ClusterIPs")
+	flags.StringVar(&cfg.EtcdServers, "etcd-servers", "", "`URLs` of an etcd of your own; empty: one inside kube-apiserver")
+	flags.IntVar(&cfg.Verbosity, "v", cfg.Verbosity, "log `level` of the components: 2 what changes, 4 why")
+	if err := parseFlags(flags, args); err != nil {
+		return err
+	}
+	return lab.Up(ctx, cfg, os.Stdout)
+}
+
+const downHelp = `podarium down ends a lab and leaves nothing of it on the machine: no process,
+namespace, mount, cgroup, rule, route or file.
+
+Usage: podarium down [--name lab] [--keep-state]
+`
+
+func downCommand(_ context.Context, args []string) error {
+	name := lab.Default().Name
+	flags := newFlagSet("down", downHelp)
+	labNameFlag(flags, &name)
+	keep := flags.Bool("keep-state", false, "keep the cluster's objects for the next up")
+	if err := parseFlags(flags, args); err != nil {
+		return err
+	}
+	found, err := lab.Down(name, *keep)
+	if err == nil && !found {
+		fmt.Printf("No lab %q is here.\n", name)
+	}
+	return err
+}
+
+const statusHelp = `podarium status shows what a lab consists of: nodes, their processes, memory.
+
+Usage: podarium status [--name lab]
+`
+
+func statusCommand(ctx context.Context, args []string) error {
+	name := lab.Default().Name
+	flags := newFlagSet("status", statusHelp)
+	labNameFlag(flags, &name)
+	if err := parseFlags(flags, args); err != nil {
+		return err
+	}
+	return lab.Status(ctx, name, os.Stdout)
+}
+
+// worldCommand, nodeInitCommand and egressCommand are the mains of the
+// processes a lab is made of; nobody types them.
+func worldCommand(_ context.Context, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s is started by podarium up", lab.WorldArgv0)
+	}
+	setupLogging(0)
+	return lab.World(args[0])
+}
+
+func nodeInitCommand(_ context.Context, args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("%s is started by %s", lab.NodeArgv0, lab.WorldArgv0)
+	}
+	setupLogging(0)
+	return lab.Node(args[0], args[1])
+}
+
+func egressCommand(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s is started by %s", lab.EgressArgv0, lab.WorldArgv0)
+	}
+	setupLogging(0)
+	return lab.Egress(ctx, args[0])
+}
+
+func labNameFlag(flags *flag.FlagSet, name *string) {
+	flags.StringVar(name, "name", *name, "`name` of the lab")
+}
+
+func prefixFlag(flags *flag.FlagSet, prefix *netip.Prefix, name, usage string) {
+	flags.Func(name, fmt.Sprintf("%s (default %s)", usage, prefix), func(value string) error {
+		parsed, err := netip.ParsePrefix(value)
+		if err != nil {
+			return fmt.Errorf("%w: write it like %s", err, *prefix)
+		}
+		*prefix = parsed.Masked()
+		return nil
+	})
+}

@@ -1,0 +1,236 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Root is the folder that holds one state folder per lab.
+const Root = "/var/lib/podarium"
+
+// Config is what can be chosen about a lab. It is kept in the state folder as
+// lab.json: the world, and every later command, reads it from there.
+type Config struct {
+	Name                  string       `json:"name"`
+	Nodes                 int          `json:"nodes"`
+	ProxyMode             string       `json:"proxyMode"`
+	PodNetwork            string       `json:"podNetwork"`
+	ClusterCIDR           netip.Prefix `json:"clusterCIDR"`
+	ServiceClusterIPRange netip.Prefix `json:"serviceClusterIPRange"`
+	NodeNetwork           netip.Prefix `json:"nodeNetwork"`
+	EtcdServers           string       `json:"etcdServers,omitempty"`
+	Verbosity             int          `json:"verbosity"`
+
+	// APIPort is the port on the machine's 127.0.0.1 where the API server is
+	// reached; chosen free at the first `up` and kept.
+	APIPort int `json:"apiPort"`
+	// Executable is the podarium binary that `up` was.
+	Executable string `json:"executable"`
+}
+
+// Default is the address plan everything in this repository is written for.
+func Default() Config {
+	return Config{
+		Name:                  "lab",
+		Nodes:                 3,
+		ProxyMode:             "iptables",
+		PodNetwork:            "host-gw",
+		ClusterCIDR:           netip.MustParsePrefix("10.244.0.0/16"),
+		ServiceClusterIPRange: netip.MustParsePrefix("10.96.0.0/12"),
+		NodeNetwork:           netip.MustParsePrefix("192.168.56.0/24"),
+		Verbosity:             2,
+	}
+}
+
+// proxyModes and podNetworks are what the components can do today.
+var (
+	proxyModes  = []string{"iptables", "none"}
+	podNetworks = []string{"host-gw", "none"}
+)
+
+var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
+
+// firstNode is the host part of node-1's address: 192.168.56.11.
+const firstNode = 11
+
+// maxNodes is what one /24 of pods per node and the node network leave room for.
+const maxNodes = 20
+
+// Validate tells everything that is wrong at once, each with its flag.
+func (c Config) Validate() error {
+	var errs []error
+	if !namePattern.MatchString(c.Name) {
+		errs = append(errs, fmt.Errorf("--name %q: use up to 32 lower-case letters, digits and '-'", c.Name))
+	}
+	if c.Nodes < 1 || c.Nodes > maxNodes {
+		errs = append(errs, fmt.Errorf("--nodes %d: must be 1 to %d", c.Nodes, maxNodes))
+	}
+	errs = append(errs, oneOf("--proxy-mode", c.ProxyMode, proxyModes), oneOf("--pod-network", c.PodNetwork, podNetworks))
+	errs = append(errs, c.validateRanges()...)
+	return errors.Join(errs...)
+}
+
+func oneOf(flag, value string, allowed []string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s %q: must be one of %s", flag, value, strings.Join(allowed, ", "))
+}
+
+// validateRanges checks sizes, and that no two of the three networks overlap:
+// an address must be a pod's, a Service's or a node's, never two of them.
+func (c Config) validateRanges() []error {
+	var errs []error
+	ranges := []struct {
+		flag   string
+		prefix netip.Prefix
+	}{
+		{"--cluster-cidr", c.ClusterCIDR},
+		{"--service-cluster-ip-range", c.ServiceClusterIPRange},
+		{"node network", c.NodeNetwork},
+	}
+	for i, a := range ranges {
+		if !a.prefix.IsValid() || !a.prefix.Addr().Is4() {
+			errs = append(errs, fmt.Errorf("%s %s: must be an IPv4 range such as 10.244.0.0/16", a.flag, a.prefix))
+			continue
+		}
+		for _, b := range ranges[i+1:] {
+			if a.prefix.Overlaps(b.prefix) {
+				errs = append(errs, fmt.Errorf("%s %s overlaps %s %s: choose ranges that share no address", a.flag, a.prefix, b.flag, b.prefix))
+			}
+		}
+	}
+	if bits := c.ClusterCIDR.Bits(); c.ClusterCIDR.IsValid() && (bits > 24 || 1<<(24-bits) <= c.Nodes) {
+		errs = append(errs, fmt.Errorf("--cluster-cidr %s: too small for %d nodes of a /24 each", c.ClusterCIDR, c.Nodes))
+	}
+	if bits := c.ServiceClusterIPRange.Bits(); c.ServiceClusterIPRange.IsValid() && (bits > 27 || bits < 8) {
+		errs = append(errs, fmt.Errorf("--service-cluster-ip-range %s: must be between /8 and /27", c.ServiceClusterIPRange))
+	}
+	return errs
+}
+
+// NodeName is node-1, node-2, …
+func NodeName(number int) string { return fmt.Sprintf("node-%d", number) }
+
+// NodeNumber is NodeName's reverse; ok is false for a node the lab has not.
+func (c Config) NodeNumber(name string) (number int, ok bool) {
+	for n := 1; n <= c.Nodes; n++ {
+		if NodeName(n) == name {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// NodeIP is 192.168.56.11 for node-1, .12 for node-2, …
+func (c Config) NodeIP(number int) netip.Addr { return nth(c.NodeNetwork, firstNode+number-1) }
+
+// SwitchIP is the world's own address on the switch, 192.168.56.1.
+func (c Config) SwitchIP() netip.Addr { return nth(c.NodeNetwork, 1) }
+
+// KubernetesIP is the ClusterIP of default/kubernetes, 10.96.0.1.
+func (c Config) KubernetesIP() netip.Addr { return nth(c.ServiceClusterIPRange, 1) }
+
+// DNSIP is the ClusterIP of kube-system/kube-dns, 10.96.0.10.
+func (c Config) DNSIP() netip.Addr { return nth(c.ServiceClusterIPRange, 10) }
+
+// ServerURL is where the cluster's own components find the API server.
+func (c Config) ServerURL() string { return fmt.Sprintf("https://%s:6443", c.NodeIP(1)) }
+
+// HostURL is where the machine finds it.
+func (c Config) HostURL() string { return fmt.Sprintf("https://127.0.0.1:%d", c.APIPort) }
+
+// Context is the kubectl context: "podarium", or "podarium-NAME" for a lab
+// that is not called "lab".
+func (c Config) Context() string {
+	if c.Name == Default().Name {
+		return "podarium"
+	}
+	return "podarium-" + c.Name
+}
+
+// nth is the n-th address of a range, 0 being its network address.
+func nth(prefix netip.Prefix, n int) netip.Addr {
+	addr := prefix.Masked().Addr()
+	for range n {
+		addr = addr.Next()
+	}
+	return addr
+}
+
+// Dir is the lab's state folder; nothing of the lab is stored anywhere else.
+func (c Config) Dir() string { return Dir(c.Name) }
+
+// Dir is the state folder of the lab with that name.
+func Dir(name string) string { return filepath.Join(Root, name) }
+
+func (c Config) path(parts ...string) string {
+	return filepath.Join(append([]string{c.Dir()}, parts...)...)
+}
+
+// nodePath is a path in what belongs to one node alone.
+func (c Config) nodePath(number int, parts ...string) string {
+	return c.path(append([]string{"nodes", NodeName(number)}, parts...)...)
+}
+
+// AdminKubeconfig is the file with the administrator's credentials as the
+// machine uses them.
+func (c Config) AdminKubeconfig() string { return c.path("admin.conf") }
+
+// Load reads the configuration of an existing lab.
+func Load(name string) (Config, error) {
+	path := filepath.Join(Dir(name), "lab.json")
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return Config{}, fmt.Errorf("no lab %q here: start one with `podarium up`: %w", name, os.ErrNotExist)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("load lab %s: %w", name, err)
+	}
+	var cfg Config
+	if err := json.Unmarshal(data, &cfg); err != nil {
+		return Config{}, damaged(name, path, err)
+	}
+	if err := cfg.Validate(); err != nil {
+		return Config{}, damaged(name, path, err)
+	}
+	return cfg, nil
+}
+
+// damaged is the one line for a state folder that cannot be used.
+func damaged(name, path string, err error) error {
+	return fmt.Errorf("state of lab %s is damaged (%s: %w): remove it with `podarium down --name %s`, then start afresh", name, path, err, name)
+}
+
+func (c Config) save() error {
+	data, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("save lab %s: %w", c.Name, err)
+	}
+	return writeFile(c.path("lab.json"), append(data, '\n'), 0o644)
+}
+
+// writeFile replaces a file in one step: a crash leaves the old or the new.
+func writeFile(path string, data []byte, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer os.Remove(temp.Name())
+	_, err = temp.Write(data)
+	err = errors.Join(err, temp.Chmod(mode), temp.Close())
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.Rename(temp.Name(), path)
+}

@@ -1,0 +1,147 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/miekg/dns"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"github.com/podarium/podarium/internal/netns"
+)
+
+// waitNodesReady watches until as many nodes are Ready as the lab has.
+func waitNodesReady(ctx context.Context, client kubernetes.Interface, want int) error {
+	ready := map[string]bool{}
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "nodes", "", fields.Everything())
+	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(event watch.Event) (bool, error) {
+		if node, ok := event.Object.(*corev1.Node); ok {
+			ready[node.Name] = nodeReady(node)
+		}
+		count := 0
+		for _, ok := range ready {
+			if ok {
+				count++
+			}
+		}
+		return count >= want, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %d nodes to be Ready (now: %v): %w", want, ready, err)
+	}
+	return nil
+}
+
+func nodeReady(node *corev1.Node) bool {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// waitDNSPod watches until one pod of kube-dns is Ready, and returns it with
+// its node.
+func waitDNSPod(ctx context.Context, client kubernetes.Interface) (string, *corev1.Pod, error) {
+	lw := cache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "pods", metav1.NamespaceSystem,
+		func(o *metav1.ListOptions) { o.LabelSelector = "k8s-app=kube-dns" })
+	event, err := watchtools.UntilWithSync(ctx, lw, &corev1.Pod{}, nil, func(event watch.Event) (bool, error) {
+		pod, ok := event.Object.(*corev1.Pod)
+		return ok && podReady(pod), nil
+	})
+	if err != nil {
+		return "", nil, fmt.Errorf("wait for a pod of kube-dns to be Ready: %w", err)
+	}
+	pod := event.Object.(runtime.Object).(*corev1.Pod)
+	return pod.Spec.NodeName, pod, nil
+}
+
+func podReady(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// dnsTry is how long one question may wait for its answer; the rules of the
+// Service may come a moment after the pod is Ready.
+const dnsTry = 100 * time.Millisecond
+
+// waitDNSAnswer asks kube-dns's ClusterIP, from the network namespace of a
+// pod, for the API server: name → DNAT → pod → record, the whole way of a
+// lookup. It asks until it is answered.
+func waitDNSAnswer(ctx context.Context, cfg Config, node string, pod *corev1.Pod) (string, error) {
+	pid, err := podPID(cfg, node, pod)
+	if err != nil {
+		return "", err
+	}
+	inPod := filepath.Join("/proc", strconv.Itoa(pid), "ns", "net")
+	server := net.JoinHostPort(cfg.DNSIP().String(), "53")
+	question := new(dns.Msg).SetQuestion("kubernetes.default.svc.cluster.local.", dns.TypeA)
+	var last error
+	for ctx.Err() == nil {
+		began := time.Now()
+		var answer string
+		if answer, last = askDNS(ctx, inPod, server, question); last == nil {
+			return answer, nil
+		}
+		select { // refused comes back at once: the next try waits its turn
+		case <-ctx.Done():
+		case <-time.After(dnsTry/10 - time.Since(began)):
+		}
+	}
+	return "", fmt.Errorf("ask %s for kubernetes.default: %w", server, errors.Join(ctx.Err(), last))
+}
+
+func askDNS(ctx context.Context, namespace, server string, question *dns.Msg) (string, error) {
+	conn, err := netns.Dial(ctx, namespace, "udp", server)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	client := dns.Client{Timeout: dnsTry}
+	answer, _, err := client.ExchangeWithConn(question, &dns.Conn{Conn: conn})
+	if err != nil {
+		return "", err
+	}
+	for _, record := range answer.Answer {
+		if a, ok := record.(*dns.A); ok {
+			return a.A.String(), nil
+		}
+	}
+	return "", fmt.Errorf("answer without an address: %s", dns.RcodeToString[answer.Rcode])
+}
+
+// podPID is a process of a pod, as the machine counts: one whose cgroup is the
+// pod's.
+func podPID(cfg Config, node string, pod *corev1.Pod) (int, error) {
+	root, err := NodePID(cfg.Name, node)
+	if err != nil {
+		return 0, err
+	}
+	list, err := descendants(root)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range list {
+		if inPodCgroup(p.PID, string(pod.UID)) {
+			return p.PID, nil
+		}
+	}
+	return 0, fmt.Errorf("pod %s/%s has no process on %s", pod.Namespace, pod.Name, node)
+}
