@@ -1,0 +1,42 @@
+// Command podarium-shim is the parent of one container: it keeps the container's output and exit
+// status while the kubelet may come and go. The kubelet starts it; package kubelet/shim tells how.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/podarium/podarium/kubelet/shim"
+)
+
+const usage = `podarium-shim is started by the kubelet:
+
+  podarium-shim run DIR      start the container of DIR and a shim for it
+  podarium-shim serve DIR    be the shim
+  podarium-shim start-pause  start the first process of a pod with shareProcessNamespace
+  podarium-shim pause        be that process
+`
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	const self = "/proc/self/exe"
+	switch {
+	case len(args) == 2 && args[0] == "run":
+		return shim.Run(self, args[1])
+	case len(args) == 2 && args[0] == "serve":
+		return shim.Serve(args[1])
+	case len(args) == 1 && args[0] == "start-pause":
+		return shim.StartPause(self)
+	case len(args) == 1 && args[0] == "pause":
+		shim.Pause()
+		return nil
+	default:
+		return fmt.Errorf("unknown arguments %q\n\n%s", args, usage)
+	}
+}

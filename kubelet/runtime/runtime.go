@@ -1,0 +1,316 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	runc "github.com/containerd/go-runc"
+	"golang.org/x/sys/unix"
+
+	"github.com/podarium/podarium/kubelet/shim"
+)
+
+const (
+	recordFile = "container.json"
+	configFile = "config.json"
+	rootfsDir  = "rootfs"
+)
+
+// Runtime starts and finds the containers below one directory.
+type Runtime struct {
+	dir      string
+	shimPath string
+	runcPath string
+	runc     *runc.Runc
+}
+
+// New opens the runtime whose state is in dir; shimPath is the program podarium-shim. It fails when
+// runc is not in PATH.
+func New(dir, shimPath string) (*Runtime, error) {
+	runcPath, err := exec.LookPath("runc")
+	if err != nil {
+		return nil, fmt.Errorf("find runc: %w; install it with: apt-get install runc", err)
+	}
+	if _, err := os.Stat(shimPath); err != nil {
+		return nil, fmt.Errorf("find container shim: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Join(dir, "containers"), 0o711); err != nil {
+		return nil, fmt.Errorf("make container directory: %w", err)
+	}
+	root := filepath.Join(dir, "runc")
+	return &Runtime{
+		dir: dir, shimPath: shimPath, runcPath: runcPath,
+		runc: &runc.Runc{Command: runcPath, Root: root},
+	}, nil
+}
+
+// Version is runc's name and version as a node reports it: runc://1.1.5.
+func (r *Runtime) Version(ctx context.Context) (string, error) {
+	version, err := r.runc.Version(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask runc for its version: %w", err)
+	}
+	number, _, _ := strings.Cut(version.Runc, "+")
+	return "runc://" + number, nil
+}
+
+// Record is what is written down of a container when it is created and when it starts.
+type Record struct {
+	ID           string    `json:"id"`
+	PodUID       string    `json:"podUID"`
+	PodNamespace string    `json:"podNamespace"`
+	PodName      string    `json:"podName"`
+	Name         string    `json:"name"`    // of the container in the pod
+	Attempt      int       `json:"attempt"` // 0 for the first start, then 1, …: restartCount
+	SandboxID    string    `json:"sandboxID"`
+	Image        string    `json:"image"`   // as the pod names it
+	ImageID      string    `json:"imageID"` // digest of what it was
+	SpecHash     string    `json:"specHash"`
+	LogPath      string    `json:"logPath"`
+	TTY          bool      `json:"tty,omitempty"`
+	MessagePath  string    `json:"messagePath,omitempty"` // host path of the termination message
+	Created      time.Time `json:"created"`
+	Started      time.Time `json:"started,omitzero"`
+	// StartError is runc's complaint when the container could not be started.
+	StartError string `json:"startError,omitempty"`
+}
+
+func (r *Runtime) containerDir(id string) string { return filepath.Join(r.dir, "containers", id) }
+
+// RootFS is the directory on which the container's root file system is mounted.
+func (r *Runtime) RootFS(id string) string { return filepath.Join(r.containerDir(id), rootfsDir) }
+
+// FilePath is a file of that name in the container's directory, for things which live as long as it.
+func (r *Runtime) FilePath(id, name string) string { return filepath.Join(r.containerDir(id), name) }
+
+// Create lays out a container: directory, root file system, OCI specification.
+func (r *Runtime) Create(record Record, c Container) (err error) {
+	dir := r.containerDir(record.ID)
+	if err := os.MkdirAll(dir, 0o711); err != nil {
+		return fmt.Errorf("create container %s: %w", record.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			unmount(filepath.Join(dir, rootfsDir))
+			os.RemoveAll(dir)
+		}
+	}()
+	if err := mountOverlay(dir, c.Layers); err != nil {
+		return fmt.Errorf("mount root file system of container %s: %w", record.Name, err)
+	}
+	user, err := resolveUser(filepath.Join(dir, rootfsDir), c.User)
+	if err != nil {
+		return fmt.Errorf("create container %s: %w", record.Name, err)
+	}
+	for _, file := range c.Files {
+		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o666); err != nil {
+			return fmt.Errorf("create container %s: %w", record.Name, err)
+		}
+		// The container's user writes its last words; the process's umask took the bits away.
+		if err := os.Chmod(filepath.Join(dir, file), 0o666); err != nil {
+			return fmt.Errorf("create container %s: %w", record.Name, err)
+		}
+	}
+	task := shim.Task{
+		ID: record.ID, Runc: r.runcPath, RuncRoot: r.runc.Root, LogPath: record.LogPath,
+		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY, UID: int(user.UID), GID: int(user.GID),
+	}
+	return errors.Join(
+		shim.WriteFile(filepath.Join(dir, configFile), c.spec(user)),
+		shim.WriteFile(filepath.Join(dir, shim.TaskFile), task),
+		shim.WriteFile(filepath.Join(dir, recordFile), record),
+	)
+}
+
+// StartError is runc's refusal to start a container.
+type StartError struct{ Message string }
+
+func (e *StartError) Error() string { return "failed to create runc task: " + e.Message }
+
+// Start runs a created container and writes down when. A *StartError tells why runc did not.
+func (r *Runtime) Start(ctx context.Context, record *Record) error {
+	cmd := exec.CommandContext(ctx, r.shimPath, "run", r.containerDir(record.ID))
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	runErr := cmd.Run()
+	record.Started = time.Now().UTC()
+	if runErr != nil {
+		record.StartError = strings.TrimSpace(complaint.String())
+		if record.StartError == "" {
+			record.StartError = runErr.Error()
+		}
+	}
+	if err := shim.WriteFile(filepath.Join(r.containerDir(record.ID), recordFile), record); err != nil {
+		return fmt.Errorf("write record of container %s: %w", record.Name, err)
+	}
+	if runErr != nil {
+		return &StartError{record.StartError}
+	}
+	return nil
+}
+
+// Records finds all containers of the directory, also those which another process started.
+func (r *Runtime) Records() ([]Record, error) {
+	entries, err := os.ReadDir(filepath.Join(r.dir, "containers"))
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var records []Record
+	for _, entry := range entries {
+		var record Record
+		err := shim.ReadFile(filepath.Join(r.containerDir(entry.Name()), recordFile), &record)
+		if err != nil || record.ID != entry.Name() {
+			// Killed between the first mkdir and the record: there is no container, only a directory.
+			slog.Info("Removing half-made container", "id", entry.Name())
+			if err := r.Remove(context.Background(), entry.Name()); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		records = append(records, record)
+	}
+	return records, nil
+}
+
+// Exited returns how a container ended; ok is false while it runs and when its shim died first.
+func (r *Runtime) Exited(id string) (exit shim.Exit, ok bool) {
+	err := shim.ReadFile(filepath.Join(r.containerDir(id), shim.ExitFile), &exit)
+	return exit, err == nil
+}
+
+// Wait returns when the container has ended. ok is false when the shim is gone and left no exit
+// status: it was killed, or the node went down. What remains of the container is killed then.
+func (r *Runtime) Wait(ctx context.Context, id string) (exit shim.Exit, ok bool) {
+	if conn, err := r.dial(id); err == nil {
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		_, _ = conn.Write([]byte{shim.HelloWait})
+		var one [1]byte
+		_, _ = conn.Read(one[:]) // nothing ever comes but the end
+		stop()
+		conn.Close()
+	}
+	return r.Exited(id)
+}
+
+// dial connects to the shim. The path goes through an open directory, because a socket's path has at
+// most 107 bytes.
+func (r *Runtime) dial(id string) (net.Conn, error) {
+	dir, err := os.Open(r.containerDir(id))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	return net.Dial("unix", "/proc/self/fd/"+strconv.Itoa(int(dir.Fd()))+"/"+shim.SocketFile)
+}
+
+// Signal sends a signal to the container's first process. A container which has ended is no error.
+func (r *Runtime) Signal(ctx context.Context, id string, signal syscall.Signal) error {
+	err := r.runc.Kill(ctx, id, int(signal), nil)
+	if err == nil {
+		return nil
+	}
+	if _, ended := r.Exited(id); ended {
+		return nil
+	}
+	text := err.Error()
+	if strings.Contains(text, "not running") || strings.Contains(text, "does not exist") || strings.Contains(text, "process already finished") {
+		return nil
+	}
+	return fmt.Errorf("send signal %d to container %s: %w", signal, id, err)
+}
+
+// Release ends what is left of a container, frees its control group and its mount. Its directory
+// stays, with its record and exit status.
+func (r *Runtime) Release(ctx context.Context, id string) error {
+	if _, err := os.Stat(filepath.Join(r.runc.Root, id)); err == nil {
+		if err := r.runc.Delete(ctx, id, &runc.DeleteOpts{Force: true}); err != nil {
+			return fmt.Errorf("delete container %s: %w", id, err)
+		}
+	}
+	dir := r.containerDir(id)
+	if err := unmount(filepath.Join(dir, rootfsDir)); err != nil {
+		return fmt.Errorf("unmount container %s: %w", id, err)
+	}
+	for _, name := range []string{rootfsDir, "upper", "work"} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("release container %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Remove releases a container and forgets it. It may be called again after it failed half-way.
+func (r *Runtime) Remove(ctx context.Context, id string) error {
+	if err := r.Release(ctx, id); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(r.containerDir(id)); err != nil {
+		return fmt.Errorf("remove container %s: %w", id, err)
+	}
+	return nil
+}
+
+// Orphans lists containers which runc knows and which have no directory any more.
+func (r *Runtime) Orphans() ([]string, error) {
+	entries, err := os.ReadDir(r.runc.Root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list containers of runc: %w", err)
+	}
+	var orphans []string
+	for _, entry := range entries {
+		if _, err := os.Stat(r.containerDir(entry.Name())); errors.Is(err, fs.ErrNotExist) {
+			orphans = append(orphans, entry.Name())
+		}
+	}
+	return orphans, nil
+}
+
+// mountOverlay mounts dir/rootfs: the layers (bottom first) below, dir/upper on top.
+func mountOverlay(dir string, layers []string) error {
+	for _, name := range []string{rootfsDir, "upper", "work"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return err
+		}
+	}
+	if len(layers) == 0 {
+		return errors.New("image has no layers")
+	}
+	lower := make([]string, len(layers))
+	for i, layer := range layers {
+		lower[len(layers)-1-i] = layer // the kernel wants the top one first
+	}
+	options := "lowerdir=" + strings.Join(lower, ":") +
+		",upperdir=" + filepath.Join(dir, "upper") + ",workdir=" + filepath.Join(dir, "work")
+	if len(options) >= os.Getpagesize() {
+		return fmt.Errorf("image has %d layers, more than one mount can name", len(layers))
+	}
+	if err := unix.Mount("overlay", filepath.Join(dir, rootfsDir), "overlay", 0, options); err != nil {
+		return fmt.Errorf("mount overlay: %w", err)
+	}
+	return nil
+}
+
+// unmount detaches a mount; nothing mounted there is no error.
+func unmount(path string) error {
+	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	return nil
+}
+
+func readJSON(r io.Reader, value any) error { return json.NewDecoder(r).Decode(value) }

@@ -1,0 +1,232 @@
+package runtime
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Container is what shall run; the runtime knows nothing of pods.
+type Container struct {
+	Layers []string // directories of the image's layers, bottom first
+	Args   []string
+	Env    []string // NAME=value
+	Cwd    string
+	User   User
+	Mounts []Mount
+	// Files are empty files which Create makes in the container's directory, writable by all.
+	Files []string
+
+	Namespaces   Namespaces
+	CgroupPath   string // /kubepods/burstable/podUID/ID, below the root of every hierarchy
+	CPUShares    uint64 // 1024 is one CPU's worth of weight
+	CPUQuota     int64  // microseconds of CPU in 100 ms; 0 is no limit
+	MemoryLimit  int64  // bytes; 0 is no limit
+	OOMScoreAdj  int    // never negative: that needs CAP_SYS_RESOURCE
+	Capabilities []string
+	Privileged   bool // all capabilities and devices, nothing masked
+	ReadOnlyRoot bool
+	NoNewPrivs   bool
+	MaskProc     bool // hide the parts of /proc and /sys which show or change the machine
+
+	Stdin, StdinOnce, TTY bool
+}
+
+// Mount is a bind mount into the container.
+type Mount struct {
+	Source, Destination string
+	ReadOnly            bool
+	// Propagation is rprivate (also when empty), rslave or rshared.
+	Propagation string
+}
+
+// DefaultCapabilities are what containerd and Docker give to a container.
+var DefaultCapabilities = []string{
+	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
+// AllCapabilities are all that this kernel may have; runc ignores what it does not know.
+var AllCapabilities = []string{
+	"CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
+	"CAP_KILL", "CAP_LEASE", "CAP_LINUX_IMMUTABLE", "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE", "CAP_MKNOD", "CAP_NET_ADMIN",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
+	"CAP_SETUID", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT", "CAP_SYS_MODULE", "CAP_SYS_NICE",
+	"CAP_SYS_PACCT", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
+}
+
+// AddDrop applies a pod's capabilities to the default set. "ALL" means all; names come without CAP_.
+func AddDrop(add, drop []string) []string {
+	set := slices.Clone(DefaultCapabilities)
+	full := func(name string) string { return "CAP_" + strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
+	for _, name := range drop {
+		if strings.EqualFold(name, "ALL") {
+			set = nil
+		}
+	}
+	for _, name := range add {
+		if strings.EqualFold(name, "ALL") {
+			set = slices.Clone(AllCapabilities)
+		} else if !slices.Contains(set, full(name)) {
+			set = append(set, full(name))
+		}
+	}
+	set = slices.DeleteFunc(set, func(have string) bool {
+		return slices.ContainsFunc(drop, func(name string) bool { return full(name) == have })
+	})
+	slices.Sort(set)
+	return set
+}
+
+// spec writes the container in the words of the OCI runtime specification.
+func (c Container) spec(user ids) *specs.Spec {
+	caps := c.Capabilities
+	if c.Privileged {
+		caps = AllCapabilities
+	}
+	groups := slices.Clone(user.Groups)
+	adj := c.OOMScoreAdj
+	spec := &specs.Spec{
+		Version: "1.0.2",
+		Root:    &specs.Root{Path: rootfsDir, Readonly: c.ReadOnlyRoot},
+		Process: &specs.Process{
+			Terminal: c.TTY, Args: c.Args, Env: c.environment(user), Cwd: c.Cwd,
+			User:            specs.User{UID: user.UID, GID: user.GID, AdditionalGids: groups},
+			Capabilities:    &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps},
+			NoNewPrivileges: c.NoNewPrivs, OOMScoreAdj: &adj,
+		},
+		Mounts: append(c.kernelMounts(), c.bindMounts()...),
+		Linux: &specs.Linux{
+			Namespaces:  c.Namespaces.list(),
+			CgroupsPath: c.CgroupPath,
+			Resources:   c.resources(),
+		},
+	}
+	if spec.Process.Cwd == "" {
+		spec.Process.Cwd = "/"
+	}
+	if c.Privileged {
+		spec.Linux.Devices = hostDevices()
+		return spec
+	}
+	if c.MaskProc {
+		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
+	}
+	return spec
+}
+
+// Parts of /proc and /sys which tell about the machine or change it, as containerd hides them.
+var (
+	maskedPaths = []string{
+		"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+	}
+	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+)
+
+// environment adds PATH and HOME, which a program may expect, unless they are given.
+func (c Container) environment(user ids) []string {
+	env := slices.Clone(c.Env)
+	has := func(name string) bool {
+		return slices.ContainsFunc(env, func(e string) bool { return strings.HasPrefix(e, name+"=") })
+	}
+	if !has("PATH") {
+		env = append(env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+	}
+	if c.TTY && !has("TERM") {
+		env = append(env, "TERM=xterm")
+	}
+	if !has("HOME") {
+		env = append(env, "HOME="+user.Home)
+	}
+	return env
+}
+
+func (c Container) kernelMounts() []specs.Mount {
+	sys, cgroup := []string{"nosuid", "noexec", "nodev", "ro"}, []string{"nosuid", "noexec", "nodev", "relatime", "ro"}
+	if c.Privileged {
+		sys, cgroup = []string{"nosuid", "noexec", "nodev", "rw"}, []string{"nosuid", "noexec", "nodev", "relatime", "rw"}
+	}
+	return []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: sys},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: cgroup},
+	}
+}
+
+// bindMounts puts parents before children: /data before /data/sub.
+func (c Container) bindMounts() []specs.Mount {
+	mounts := make([]specs.Mount, 0, len(c.Mounts))
+	for _, m := range c.Mounts {
+		propagation := m.Propagation
+		if propagation == "" {
+			propagation = "rprivate"
+		}
+		options := []string{"rbind", propagation, "rw"}
+		if m.ReadOnly {
+			options[2] = "ro"
+		}
+		mounts = append(mounts, specs.Mount{Destination: filepath.Clean(m.Destination), Type: "bind", Source: m.Source, Options: options})
+	}
+	slices.SortStableFunc(mounts, func(a, b specs.Mount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
+	return mounts
+}
+
+// cpuPeriod is the length of the interval in which a CPU quota is counted: 100 ms, in microseconds.
+const cpuPeriod = 100_000
+
+func (c Container) resources() *specs.LinuxResources {
+	shares := max(c.CPUShares, 2)
+	r := &specs.LinuxResources{
+		CPU:     &specs.LinuxCPU{Shares: &shares},
+		Devices: []specs.LinuxDeviceCgroup{{Allow: c.Privileged, Access: "rwm"}},
+	}
+	if c.CPUQuota > 0 {
+		quota, period := c.CPUQuota, uint64(cpuPeriod)
+		r.CPU.Quota, r.CPU.Period = &quota, &period
+	}
+	if c.MemoryLimit > 0 {
+		limit := c.MemoryLimit
+		r.Memory = &specs.LinuxMemory{Limit: &limit}
+	}
+	return r
+}
+
+// hostDevices are the device files which stand directly in /dev.
+func hostDevices() []specs.LinuxDevice {
+	entries, err := os.ReadDir("/dev")
+	if err != nil {
+		return nil
+	}
+	var devices []specs.LinuxDevice
+	for _, entry := range entries {
+		if entry.Type()&os.ModeDevice == 0 || entry.Name() == "console" || entry.Name() == "ptmx" {
+			continue
+		}
+		path := "/dev/" + entry.Name()
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			continue
+		}
+		kind := "b"
+		if entry.Type()&os.ModeCharDevice != 0 {
+			kind = "c"
+		}
+		mode := os.FileMode(st.Mode & 0o777)
+		devices = append(devices, specs.LinuxDevice{
+			Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+			FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
+		})
+	}
+	return devices
+}

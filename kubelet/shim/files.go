@@ -1,0 +1,61 @@
+package shim
+
+import (
+	"encoding/json"
+	"os"
+	"time"
+)
+
+// Names of the files in a container's directory.
+const (
+	TaskFile   = "shim.json" // written by the kubelet: what to run
+	ExitFile   = "exit.json" // written by the shim: how it ended
+	SocketFile = "shim.sock" // the shim listens here while the container lives
+	PidFile    = "init.pid"  // the container's first process, written by runc
+	runcLog    = "runc.log"
+)
+
+// Task tells a shim what to run.
+type Task struct {
+	ID        string `json:"id"`        // name of the container for runc
+	Runc      string `json:"runc"`      // path of the runc program
+	RuncRoot  string `json:"runcRoot"`  // directory of runc's own state
+	LogPath   string `json:"logPath"`   // file of the container's output
+	Stdin     bool   `json:"stdin"`     // keep standard input open for attach
+	StdinOnce bool   `json:"stdinOnce"` // close it when the first attach ends
+	TTY       bool   `json:"tty"`       // give the container a terminal
+	UID       int    `json:"uid"`       // owner of the output pipes, so that /dev/stdout can be
+	GID       int    `json:"gid"`       // opened by a process which is not root
+}
+
+// Exit is how a container ended.
+type Exit struct {
+	// Code is the exit status as shells count it: 128 + n when signal n ended the process.
+	Code int `json:"code"`
+	// Signal is the signal that ended the process, 0 if none did.
+	Signal int `json:"signal,omitempty"`
+	// OOMKilled is true when the kernel killed a process of the container for memory.
+	OOMKilled bool      `json:"oomKilled,omitempty"`
+	Finished  time.Time `json:"finished"`
+}
+
+// WriteFile writes value as JSON and renames it into place, so that a reader finds all or nothing.
+func WriteFile(path string, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+// ReadFile reads what WriteFile wrote.
+func ReadFile(path string, value any) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, value)
+}
