@@ -1,0 +1,133 @@
+package resource
+
+import (
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+var dataColumns = []metav1.TableColumnDefinition{column("Name", "string"), column("Data", "string"), column("Age", "string")}
+
+// ConfigMap is a set of named texts that pods read as files or variables.
+var ConfigMap = &Kind{
+	GroupVersion: corev1.SchemeGroupVersion,
+	Kind:         "ConfigMap", Plural: "configmaps", Singular: "configmap", ShortNames: []string{"cm"},
+	Namespaced: true, Prefix: "/registry/configmaps/",
+	New:      func() Object { return &corev1.ConfigMap{} },
+	NewList:  func() runtime.Object { return &corev1.ConfigMapList{} },
+	Validate: check(validateConfigMap),
+	Columns:  dataColumns,
+	Row: row(func(c *corev1.ConfigMap, now time.Time) []any {
+		return []any{c.Name, int64(len(c.Data) + len(c.BinaryData)), created(c, now)}
+	}),
+}
+
+// Secret is a ConfigMap that fewer may read.
+var Secret = &Kind{
+	GroupVersion: corev1.SchemeGroupVersion,
+	Kind:         "Secret", Plural: "secrets", Singular: "secret",
+	Namespaced: true, Prefix: "/registry/secrets/",
+	New:     func() Object { return &corev1.Secret{} },
+	NewList: func() runtime.Object { return &corev1.SecretList{} },
+	Default: on(func(s *corev1.Secret) { set(&s.Type, corev1.SecretTypeOpaque) }),
+	Prepare: onBoth(func(s, _ *corev1.Secret) {
+		// stringData is a way to write, and is never read back.
+		for k, v := range s.StringData {
+			if s.Data == nil {
+				s.Data = map[string][]byte{}
+			}
+			s.Data[k] = []byte(v)
+		}
+		s.StringData = nil
+	}),
+	Validate: check(validateSecret),
+	Fields:   selectable(func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} }),
+	Columns:  []metav1.TableColumnDefinition{column("Name", "string"), column("Type", "string"), column("Data", "string"), column("Age", "string")},
+	Row: row(func(s *corev1.Secret, now time.Time) []any {
+		return []any{s.Name, string(s.Type), int64(len(s.Data)), created(s, now)}
+	}),
+}
+
+// ServiceAccount is who a pod is when it calls the API.
+var ServiceAccount = &Kind{
+	GroupVersion: corev1.SchemeGroupVersion,
+	Kind:         "ServiceAccount", Plural: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
+	Namespaced: true, Prefix: "/registry/serviceaccounts/",
+	New:           func() Object { return &corev1.ServiceAccount{} },
+	NewList:       func() runtime.Object { return &corev1.ServiceAccountList{} },
+	ReturnDeleted: true,
+	Subresources:  []Subresource{{Name: "token", Kind: "TokenRequest", GroupVersion: authenticationV1, Verbs: []string{"create"}}},
+	Columns:       []metav1.TableColumnDefinition{column("Name", "string"), column("Age", "string")},
+	Row: row(func(s *corev1.ServiceAccount, now time.Time) []any {
+		return []any{s.Name, created(s, now)}
+	}),
+}
+
+// Lease is a heartbeat: of a node, or of the leader among several controllers.
+var Lease = &Kind{
+	GroupVersion: coordinationv1.SchemeGroupVersion,
+	Kind:         "Lease", Plural: "leases", Singular: "lease",
+	Namespaced: true, Prefix: "/registry/leases/",
+	New:            func() Object { return &coordinationv1.Lease{} },
+	NewList:        func() runtime.Object { return &coordinationv1.LeaseList{} },
+	CreateOnUpdate: true,
+	Columns:        []metav1.TableColumnDefinition{column("Name", "string"), column("Holder", "string"), column("Age", "string")},
+	Row: row(func(l *coordinationv1.Lease, now time.Time) []any {
+		holder := ""
+		if l.Spec.HolderIdentity != nil {
+			holder = *l.Spec.HolderIdentity
+		}
+		return []any{l.Name, holder, created(l, now)}
+	}),
+}
+
+// IPAddress marks one address of the service range as taken; its parentRef
+// says by which Service.
+var IPAddress = &Kind{
+	GroupVersion: networkingv1.SchemeGroupVersion,
+	Kind:         "IPAddress", Plural: "ipaddresses", Singular: "ipaddress", ShortNames: []string{"ip"},
+	Prefix:   "/registry/ipaddresses/",
+	New:      func() Object { return &networkingv1.IPAddress{} },
+	NewList:  func() runtime.Object { return &networkingv1.IPAddressList{} },
+	NameRule: nameIsIP,
+	Fields: selectable(func(ip *networkingv1.IPAddress) fields.Set {
+		if ip.Spec.ParentRef == nil {
+			return fields.Set{}
+		}
+		r := ip.Spec.ParentRef
+		return fields.Set{"spec.parentRef.group": r.Group, "spec.parentRef.resource": r.Resource, "spec.parentRef.namespace": r.Namespace, "spec.parentRef.name": r.Name}
+	}),
+	Columns: []metav1.TableColumnDefinition{column("Name", "string"), column("ParentRef", "string")},
+	Row: row(func(ip *networkingv1.IPAddress, _ time.Time) []any {
+		parent := "<none>"
+		if r := ip.Spec.ParentRef; r != nil {
+			parent = r.Resource + "/" + r.Namespace + "/" + r.Name
+			if r.Group != "" {
+				parent = r.Resource + "." + r.Group + "/" + r.Namespace + "/" + r.Name
+			}
+		}
+		return []any{ip.Name, parent}
+	}),
+}
+
+// PriorityClass gives pods a priority by name.
+var PriorityClass = &Kind{
+	GroupVersion: schedulingv1.SchemeGroupVersion,
+	Kind:         "PriorityClass", Plural: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"},
+	Prefix:  "/registry/priorityclasses/",
+	New:     func() Object { return &schedulingv1.PriorityClass{} },
+	NewList: func() runtime.Object { return &schedulingv1.PriorityClassList{} },
+	Default: on(func(p *schedulingv1.PriorityClass) { setPtr(&p.PreemptionPolicy, corev1.PreemptLowerPriority) }),
+	Columns: []metav1.TableColumnDefinition{
+		column("Name", "string"), column("Value", "integer"), column("Global-Default", "boolean"), column("Age", "string"), column("PreemptionPolicy", "string"),
+	},
+	Row: row(func(p *schedulingv1.PriorityClass, now time.Time) []any {
+		return []any{p.Name, int64(p.Value), p.GlobalDefault, created(p, now), string(*p.PreemptionPolicy)}
+	}),
+}

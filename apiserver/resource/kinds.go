@@ -1,0 +1,52 @@
+package resource
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+)
+
+var (
+	policyV1         = policyv1.SchemeGroupVersion
+	authenticationV1 = authenticationv1.SchemeGroupVersion
+)
+
+// Kinds are all resources that are stored, in the order in which discovery
+// tells them (the order kubectl tries for a short name).
+var Kinds = []*Kind{
+	ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, Secret, ServiceAccount, Service,
+	ControllerRevision, DaemonSet, Deployment, ReplicaSet,
+	EventsEvent,
+	Lease,
+	EndpointSlice,
+	IPAddress,
+	ClusterRoleBinding, ClusterRole, RoleBinding, Role,
+	PriorityClass,
+}
+
+// NewScheme maps kinds to Go types: those that are stored, and those that only
+// appear in requests (DeleteOptions, Scale, TokenReview, …).
+func NewScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, eventsv1.AddToScheme, coordinationv1.AddToScheme,
+		discoveryv1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, schedulingv1.AddToScheme, policyv1.AddToScheme,
+		authenticationv1.AddToScheme, authorizationv1.AddToScheme, metav1.AddMetaToScheme,
+	} {
+		utilruntime.Must(add(scheme))
+	}
+	metav1.AddToGroupVersion(scheme, corev1.SchemeGroupVersion)
+	return scheme
+}

@@ -1,0 +1,171 @@
+package apiserver
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// format is how a client wants its answer: which encoding, and whether as the
+// objects themselves, their metadata alone, or a table for people.
+type format struct {
+	info runtime.SerializerInfo
+	as   string // "", "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
+}
+
+var defaultFormat = format{info: serializerFor(mediaJSON)}
+
+func serializerFor(mediaType string) runtime.SerializerInfo {
+	info, _ := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), mediaType)
+	return info
+}
+
+// negotiate reads the Accept header, best match first as the client ordered it:
+//
+//	application/json;as=Table;v=v1;g=meta.k8s.io,application/json
+func negotiate(r *http.Request) (format, error) {
+	accept := r.Header.Get("Accept")
+	if accept == "" {
+		return defaultFormat, nil
+	}
+	transformed := false
+	for _, clause := range strings.Split(accept, ",") {
+		mediaType, params, err := mime.ParseMediaType(strings.TrimSpace(clause))
+		if err != nil {
+			continue
+		}
+		switch mediaType {
+		case "*/*", "application/*":
+			mediaType = mediaJSON
+		}
+		f := format{info: serializerFor(mediaType), as: params["as"]}
+		if f.info.Serializer == nil {
+			continue
+		}
+		if f.as == "" {
+			return f, nil
+		}
+		transformed = true
+		if params["g"] == metav1.GroupName && (params["v"] == "v1" || params["v"] == "v1beta1") {
+			switch f.as {
+			case "Table", "PartialObjectMetadata", "PartialObjectMetadataList":
+				return f, nil
+			}
+		}
+	}
+	if transformed {
+		return defaultFormat, notAcceptable("only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf")
+	}
+	return defaultFormat, errNotAcceptable
+}
+
+var errNotAcceptable = errors.New("406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch")
+
+func notAcceptable(message string) error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable, Message: message,
+	}}
+}
+
+// respond writes obj in the format the client asked for.
+func (s *Server) respond(w http.ResponseWriter, r *http.Request, code int, obj runtime.Object) {
+	f, err := negotiate(r)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	writeObject(w, r, f, code, obj)
+}
+
+// buffers that grew beyond this are not kept for reuse.
+const gzipAbove = 128 << 10
+
+func writeObject(w http.ResponseWriter, r *http.Request, f format, code int, obj runtime.Object) {
+	var body bytes.Buffer
+	if err := f.info.Serializer.Encode(obj, &body); err != nil {
+		slog.Error("answer cannot be encoded", "path", r.URL.Path, "err", err)
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", f.info.MediaType)
+	h.Set("Cache-Control", "no-cache, private")
+	// gzip costs more time than it saves for small answers, as upstream.
+	if body.Len() > gzipAbove && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
+		w.WriteHeader(code)
+		zip, _ := gzip.NewWriterLevel(w, 1)
+		zip.Write(body.Bytes())
+		zip.Close()
+		return
+	}
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	w.WriteHeader(code)
+	w.Write(body.Bytes())
+}
+
+// writeJSON is for documents that are no API objects: /version, discovery.
+func writeJSON(w http.ResponseWriter, code int, contentType string, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-cache, private")
+	w.WriteHeader(code)
+	w.Write(body)
+}
+
+// fail answers with the error's Status.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errNotAcceptable) {
+		plain(w, http.StatusNotAcceptable, err.Error())
+		return
+	}
+	f, ferr := negotiate(r)
+	if ferr != nil || f.as != "" {
+		f.as = ""
+	}
+	status := statusOf(err)
+	if status.Details != nil && status.Details.RetryAfterSeconds > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(status.Details.RetryAfterSeconds)))
+	}
+	writeObject(w, r, f, int(status.Code), &status)
+}
+
+// statusOf makes the Status object for any error; one that is no API error is
+// the server's own trouble.
+func statusOf(err error) metav1.Status {
+	var known apierrors.APIStatus
+	status := metav1.Status{}
+	if errors.As(err, &known) {
+		status = known.Status()
+	} else {
+		status = metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: err.Error()}
+	}
+	if status.Code == 0 {
+		status.Code = http.StatusInternalServerError
+	}
+	status.TypeMeta = metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}
+	return status
+}
+
+func plain(w http.ResponseWriter, code int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(code)
+	fmt.Fprintln(w, text)
+}

@@ -1,0 +1,229 @@
+package store
+
+import (
+	"context"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// cache is the copy of etcd's content in memory. One lock guards all of it:
+// what is done under the lock is a few map operations.
+type cache struct {
+	mu       sync.RWMutex
+	tables   map[string]*table // by prefix
+	revision int64             // everything up to here has been applied
+	reached  chan struct{}     // closed and replaced when revision grows
+	loads    int               // how often everything was loaded anew
+}
+
+// table is one resource: all keys with one prefix.
+type table struct {
+	prefix   string
+	keys     []string // sorted: a list's order
+	objects  map[string]entry
+	watchers map[*Watcher]struct{}
+
+	// history holds the last changes, oldest first, so that a client that
+	// lost its connection resumes where it was. It reaches back to the
+	// revision floor; who is older has to list again.
+	history []Event
+	floor   int64
+}
+
+type entry struct {
+	key      string
+	object   Object
+	revision int64
+}
+
+// historyLength bounds the changes kept per resource: 512 updates of 4 KB pods
+// are 2 MB.
+const historyLength = 512
+
+func newCache(prefixes []string) *cache {
+	c := &cache{tables: map[string]*table{}, reached: make(chan struct{})}
+	for _, p := range prefixes {
+		c.tables[p] = &table{prefix: p, objects: map[string]entry{}, watchers: map[*Watcher]struct{}{}}
+	}
+	return c
+}
+
+// prefixOf finds the table of a key: "/registry/pods/default/web" is in
+// "/registry/pods/", "/registry/services/specs/default/web" in
+// "/registry/services/specs/".
+func (c *cache) prefixOf(key string) (string, bool) {
+	end := len(Root)
+	for range 3 {
+		i := strings.IndexByte(key[min(end, len(key)):], '/')
+		if i < 0 {
+			return "", false
+		}
+		end += i + 1
+		if _, ok := c.tables[key[:end]]; ok {
+			return key[:end], true
+		}
+	}
+	return "", false
+}
+
+// replace puts a fresh load in the place of everything. Watchers cannot be
+// told what happened in between, so they end.
+func (c *cache) replace(entries []entry, revision int64) {
+	c.dropWatchers()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.loads++
+	for _, t := range c.tables {
+		t.keys, t.objects, t.history, t.floor = nil, map[string]entry{}, nil, revision
+	}
+	for _, e := range entries { // sorted by key, as etcd gives them
+		prefix, _ := c.prefixOf(e.key)
+		t := c.tables[prefix]
+		t.keys = append(t.keys, e.key)
+		t.objects[e.key] = e
+	}
+	c.setRevision(revision)
+}
+
+func (c *cache) put(e entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	prefix, _ := c.prefixOf(e.key)
+	t := c.tables[prefix]
+	old, exists := t.objects[e.key]
+	t.objects[e.key] = e
+	if exists {
+		t.record(Event{Type: Modified, Object: e.object, Previous: old.object, Revision: e.revision})
+		return
+	}
+	i := sort.SearchStrings(t.keys, e.key)
+	t.keys = slices.Insert(t.keys, i, e.key)
+	t.record(Event{Type: Added, Object: e.object, Revision: e.revision})
+}
+
+// remove takes key away. The event carries the last state of the object with
+// the revision of its deletion, as upstream's does.
+func (c *cache) remove(key string, revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	prefix, ok := c.prefixOf(key)
+	if !ok {
+		return
+	}
+	t := c.tables[prefix]
+	old, exists := t.objects[key]
+	if !exists {
+		return
+	}
+	delete(t.objects, key)
+	i := sort.SearchStrings(t.keys, key)
+	t.keys = slices.Delete(t.keys, i, i+1)
+	last := old.object.DeepCopyObject().(Object)
+	last.SetResourceVersion(formatRevision(revision))
+	t.record(Event{Type: Deleted, Object: last, Previous: old.object, Revision: revision})
+}
+
+// record keeps an event for those who resume and hands it to those who watch.
+func (t *table) record(ev Event) {
+	if len(t.history) == historyLength {
+		t.floor = t.history[0].Revision
+		copy(t.history, t.history[1:])
+		t.history = t.history[:historyLength-1]
+	}
+	t.history = append(t.history, ev)
+	for w := range t.watchers {
+		if !w.push(ev) {
+			delete(t.watchers, w)
+		}
+	}
+}
+
+func (c *cache) advance(revision int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.setRevision(revision)
+}
+
+func (c *cache) setRevision(revision int64) {
+	if revision <= c.revision {
+		return
+	}
+	c.revision = revision
+	close(c.reached)
+	c.reached = make(chan struct{})
+}
+
+func (c *cache) currentRevision() int64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.revision
+}
+
+// wait returns when the copy has reached revision.
+func (c *cache) wait(ctx context.Context, revision int64) error {
+	for {
+		c.mu.RLock()
+		have, reached := c.revision, c.reached
+		c.mu.RUnlock()
+		if have >= revision {
+			return nil
+		}
+		select {
+		case <-reached:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (c *cache) get(key string) (entry, bool) {
+	prefix, ok := c.prefixOf(key)
+	if !ok {
+		return entry{}, false
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, ok := c.tables[prefix].objects[key]
+	return e, ok
+}
+
+// list returns the objects whose key begins with under, in key order. under is
+// a table's prefix, or that and a namespace: "/registry/pods/default/".
+func (c *cache) list(prefix, under string) ([]Object, int64) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	t := c.tables[prefix]
+	var objects []Object
+	if under == prefix {
+		objects = make([]Object, 0, len(t.keys))
+	}
+	for i := sort.SearchStrings(t.keys, under); i < len(t.keys) && strings.HasPrefix(t.keys[i], under); i++ {
+		objects = append(objects, t.objects[t.keys[i]].object)
+	}
+	return objects, c.revision
+}
+
+func (c *cache) dropWatchers() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.tables {
+		for w := range t.watchers {
+			w.end()
+			delete(t.watchers, w)
+		}
+	}
+}
+
+func formatRevision(revision int64) string { return strconv.FormatInt(revision, 10) }
+
+// ParseRevision reads a resourceVersion; 0 when it is none.
+func ParseRevision(resourceVersion string) int64 {
+	revision, err := strconv.ParseInt(resourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return revision
+}

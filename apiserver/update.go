@@ -1,0 +1,149 @@
+package apiserver
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+)
+
+func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }
+
+func newWarningHeader(text string) (string, error) { return utilnet.NewWarningHeader(299, "-", text) }
+
+// update answers PUT on an object or on its status.
+func (s *Server) update(w http.ResponseWriter, r *request) error {
+	o, err := writeOptionsOf(r.Request, "UpdateOptions")
+	if err != nil {
+		return err
+	}
+	obj, warnings, err := decodeObject(r.Request, r.kind, o.validation)
+	if err != nil {
+		return err
+	}
+	if err := checkPath(obj, r.target, r.kind); err != nil {
+		return err
+	}
+	if v := obj.GetResourceVersion(); v != "" {
+		if _, err := strconv.ParseUint(v, 10, 64); err != nil {
+			return err
+		}
+	}
+	obj = stored(r.kind, obj)
+	code := http.StatusOK
+	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
+		if current == nil {
+			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
+		}
+		return obj.DeepCopyObject().(resource.Object), nil
+	})
+	if apierrors.IsNotFound(err) && r.kind.CreateOnUpdate && r.subresource == "" && obj.GetResourceVersion() == "" {
+		code = http.StatusCreated
+		done, err = s.createObject(r.Context(), r.kind.Stored(), obj, o)
+	}
+	if err != nil {
+		return err
+	}
+	return s.respondObject(w, r, code, done, warnings)
+}
+
+// modify is the common way of update, patch and the subresources that change
+// an object: next makes the wanted state from the current one; everything
+// that is not the client's to decide is put back; the result is checked and
+// written if nobody wrote in between.
+func (s *Server) modify(ctx context.Context, kind *resource.Kind, namespace, name, subresource string, o writeOptions, next func(current resource.Object) (resource.Object, error)) (resource.Object, error) {
+	key := kind.Key(namespace, name)
+	done, err := s.store.Modify(ctx, key, func(current store.Object) (store.Write, error) {
+		obj, err := next(current)
+		if err != nil {
+			return store.Write{}, err
+		}
+		if err := preconditions(kind, key, current, obj); err != nil {
+			return store.Write{}, err
+		}
+		keepMeta(obj, current)
+		keepParts(kind, obj, current, subresource)
+		kind.ApplyDefaults(obj)
+		if err := s.admitUpdate(ctx, kind, obj, current, subresource); err != nil {
+			return store.Write{}, err
+		}
+		if subresource == "" {
+			if kind.Prepare != nil {
+				kind.Prepare(obj, current)
+			}
+			if kind.Generation && !sameSpec(obj, current) {
+				obj.SetGeneration(current.GetGeneration() + 1)
+			}
+		}
+		if errs := kind.CheckUpdate(obj, current, subresource); len(errs) > 0 {
+			return store.Write{}, apierrors.NewInvalid(kind.GK(), name, errs)
+		}
+		return s.write(kind, obj, current, o)
+	})
+	return done, apiError(err, kind.GR(), name)
+}
+
+// write decides what a changed object means to etcd: nothing when it is the
+// same, a deletion when the last thing that held it is gone.
+func (s *Server) write(kind *resource.Kind, obj, current resource.Object, o writeOptions) (store.Write, error) {
+	obj.SetResourceVersion(current.GetResourceVersion())
+	if equal(obj, current) {
+		return store.Write{Object: current, Unchanged: true}, nil
+	}
+	w := store.Write{Object: obj, DryRun: o.dryRun, TTL: kind.TTL}
+	if readyToGo(kind, obj) {
+		w.Object, w.Releases = nil, s.releases(kind, current)
+		return w, nil
+	}
+	claims, releases, err := s.reallocate(kind, obj, current)
+	w.Claims, w.Releases = claims, releases
+	return w, err
+}
+
+// preconditions: a client that sends resourceVersion or uid means that very
+// state of that very object.
+func preconditions(kind *resource.Kind, key string, current, obj resource.Object) error {
+	if v := obj.GetResourceVersion(); v != "" && v != "0" && v != current.GetResourceVersion() {
+		return apierrors.NewConflict(kind.GR(), current.GetName(), errModified)
+	}
+	if uid := obj.GetUID(); uid != "" && uid != current.GetUID() {
+		return apierrors.NewConflict(kind.GR(), current.GetName(), uidConflict(key, uid, current.GetUID()))
+	}
+	return nil
+}
+
+// keepMeta puts back the metadata that only the server writes.
+func keepMeta(obj, current resource.Object) {
+	obj.SetUID(current.GetUID())
+	obj.SetCreationTimestamp(current.GetCreationTimestamp())
+	obj.SetDeletionTimestamp(current.GetDeletionTimestamp())
+	obj.SetDeletionGracePeriodSeconds(current.GetDeletionGracePeriodSeconds())
+	obj.SetGeneration(current.GetGeneration())
+	obj.SetSelfLink("")
+	if obj.GetGenerateName() == "" {
+		obj.SetGenerateName(current.GetGenerateName())
+	}
+	obj.GetObjectKind().SetGroupVersionKind(current.GetObjectKind().GroupVersionKind())
+}
+
+// keepParts: a write to the object leaves the status alone, a write to the
+// status leaves the spec, the owners and the finalizers alone.
+func keepParts(kind *resource.Kind, obj, current resource.Object, subresource string) {
+	before := current.DeepCopyObject().(resource.Object)
+	if subresource == "" {
+		if kind.Status {
+			copyField(obj, before, "Status")
+		}
+		return
+	}
+	if subresource == "status" {
+		copyField(obj, before, "Spec")
+		obj.SetOwnerReferences(before.GetOwnerReferences())
+		obj.SetFinalizers(before.GetFinalizers())
+	}
+}
