@@ -35,6 +35,8 @@ var commands = []command{
 	{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
 	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
+	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
+
 	{name: "world", argv: lab.WorldArgv0, run: worldCommand},
 	{name: "node-init", argv: lab.NodeArgv0, run: nodeInitCommand},
 	{name: "egress", argv: lab.EgressArgv0, run: egressCommand},
