@@ -35,6 +35,7 @@ var commands = []command{
 	{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
 	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
+	{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},
 	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
 
 	{name: "world", argv: lab.WorldArgv0, run: worldCommand},
