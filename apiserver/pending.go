@@ -78,6 +78,3 @@ func (s *Server) routeSubresource(w http.ResponseWriter, r *request) error {
 	}
 	return errNoSuchPath
 }
-func (s *Server) serveOpenAPI(w http.ResponseWriter, r *request, path string) error {
-	return errNoSuchPath
-}

@@ -25,6 +25,7 @@ import (
 type Server struct {
 	cfg      Config
 	store    *store.Store
+	openapi  documents
 	kinds    kindIndex
 	stopping chan struct{} // closed when watches have to end
 	ready    chan struct{} // closed when the server's own objects are there

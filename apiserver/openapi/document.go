@@ -1,0 +1,141 @@
+package openapi
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// V3 is the document of one group and version.
+func V3(kinds []*resource.Kind, gv schema.GroupVersion, version string) ([]byte, error) {
+	types := newSchemas(false)
+	paths := map[string]any{}
+	for _, k := range kinds {
+		if k.GroupVersion == gv {
+			addPaths(paths, types, k)
+		}
+	}
+	return json.Marshal(map[string]any{
+		"openapi":    "3.0.0",
+		"info":       map[string]string{"title": "Kubernetes", "version": version},
+		"paths":      paths,
+		"components": map[string]any{"schemas": types.byName},
+	})
+}
+
+// V2 is the document of all groups.
+func V2(kinds []*resource.Kind, version string) ([]byte, error) {
+	types := newSchemas(true)
+	paths := map[string]any{}
+	for _, k := range kinds {
+		addPaths(paths, types, k)
+	}
+	return json.Marshal(map[string]any{
+		"swagger":     "2.0",
+		"info":        map[string]string{"title": "Kubernetes", "version": version},
+		"paths":       paths,
+		"definitions": types.byName,
+	})
+}
+
+// addPaths describes a kind's collection and its objects. Only what clients
+// look up is there: which path is which kind, and which parameters a write takes.
+func addPaths(paths map[string]any, types *schemas, k *resource.Kind) {
+	gvk := k.GVK()
+	object := types.add(k.New(), gvk)
+	list := types.add(k.NewList(), k.GroupVersion.WithKind(k.Kind+"List"))
+	base := "/apis/" + k.GroupVersion.String()
+	if k.GroupVersion.Group == "" {
+		base = "/api/v1"
+	}
+	all := base + "/" + k.Plural
+	collection := all
+	var scope []any
+	if k.Namespaced {
+		collection = base + "/namespaces/{namespace}/" + k.Plural
+		scope = append(scope, parameter(types, "namespace", "path", "string"))
+		paths[all] = map[string]any{"get": operation(types, k, "list", list, "")}
+	}
+	paths[collection] = map[string]any{
+		"get":        operation(types, k, "list", list, ""),
+		"post":       operation(types, k, "post", object, object),
+		"delete":     operation(types, k, "deletecollection", "", ""),
+		"parameters": scope,
+	}
+	paths[collection+"/{name}"] = map[string]any{
+		"get":        operation(types, k, "get", object, ""),
+		"put":        operation(types, k, "put", object, object),
+		"patch":      operation(types, k, "patch", object, ""),
+		"delete":     operation(types, k, "delete", "", ""),
+		"parameters": append(scope, parameter(types, "name", "path", "string")),
+	}
+}
+
+func operation(types *schemas, k *resource.Kind, action, answer, body string) map[string]any {
+	parameters := []any{parameter(types, "pretty", "query", "string")}
+	switch action {
+	case "post", "put", "patch":
+		for _, name := range []string{"dryRun", "fieldManager", "fieldValidation"} {
+			parameters = append(parameters, parameter(types, name, "query", "string"))
+		}
+		if action == "patch" {
+			parameters = append(parameters, parameter(types, "force", "query", "boolean"))
+		}
+	case "list":
+		for _, name := range []string{"continue", "fieldSelector", "labelSelector", "resourceVersion", "resourceVersionMatch"} {
+			parameters = append(parameters, parameter(types, name, "query", "string"))
+		}
+		parameters = append(parameters, parameter(types, "limit", "query", "integer"), parameter(types, "watch", "query", "boolean"))
+	}
+	op := map[string]any{
+		"operationId":                     operationID(k, action),
+		"x-kubernetes-action":             action,
+		"x-kubernetes-group-version-kind": nameOf(k.GVK()),
+	}
+	ok := map[string]any{"description": "OK"}
+	if types.v2 {
+		if answer != "" {
+			ok["schema"] = &Schema{Ref: answer}
+		}
+		if body != "" {
+			parameters = append(parameters, map[string]any{"name": "body", "in": "body", "required": true, "schema": &Schema{Ref: body}})
+		}
+		op["consumes"], op["produces"] = []string{"*/*"}, []string{"application/json"}
+	} else {
+		if answer != "" {
+			ok["content"] = content(answer)
+		}
+		if body != "" {
+			op["requestBody"] = map[string]any{"required": true, "content": content(body)}
+		}
+	}
+	op["parameters"], op["responses"] = parameters, map[string]any{"200": ok}
+	return op
+}
+
+func operationID(k *resource.Kind, action string) string {
+	group := "Core"
+	if g, _, _ := strings.Cut(k.GroupVersion.Group, "."); g != "" {
+		group = strings.ToUpper(g[:1]) + g[1:]
+	}
+	return action + group + "V1" + k.Kind
+}
+
+func content(ref string) map[string]any {
+	return map[string]any{"application/json": map[string]any{"schema": &Schema{Ref: ref}}}
+}
+
+func parameter(types *schemas, name, in, kind string) map[string]any {
+	p := map[string]any{"name": name, "in": in}
+	if in == "path" {
+		p["required"] = true
+	}
+	if types.v2 {
+		p["type"] = kind
+	} else {
+		p["schema"] = &Schema{Type: kind}
+	}
+	return p
+}
