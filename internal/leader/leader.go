@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/leaderelection"
@@ -78,26 +77,4 @@ func Run(ctx context.Context, e Election, lead func(context.Context) error) erro
 		return nil // stopped while standing by
 	}
 	return <-result
-}
-
-// WaitForAPI returns as soon as the API server answers the given question, or when ctx is done. All
-// components start in parallel, so the server may come up a second later; it is asked again after
-// 50 ms, then after 100 ms, because every longer pause would be added to the start of the cluster.
-func WaitForAPI(ctx context.Context, ask func(context.Context) error) error {
-	pause := 50 * time.Millisecond
-	for try := 1; ; try++ {
-		err := ask(ctx)
-		if err == nil {
-			return nil
-		}
-		if try == 20 || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-			slog.Warn("waiting for the API server", "tries", try, "err", err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("wait for API server: %w", errors.Join(ctx.Err(), err))
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, 100*time.Millisecond)
-	}
 }

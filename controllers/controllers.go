@@ -1,0 +1,204 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/internal/leader"
+)
+
+// Config says which cluster is controlled, and how.
+type Config struct {
+	API *rest.Config
+
+	// AllocateNodeCIDRs gives every node a piece of ClusterCIDR, a prefix of NodeCIDRMaskSize bits.
+	AllocateNodeCIDRs bool
+	ClusterCIDR       netip.Prefix
+	NodeCIDRMaskSize  int
+
+	// RootCA is the PEM text which every namespace finds in its ConfigMap kube-root-ca.crt; when empty,
+	// none is published.
+	RootCA []byte
+
+	// NodeMonitorGracePeriod is how long a node may be silent before it counts as unreachable.
+	NodeMonitorGracePeriod time.Duration
+
+	// Controllers are the names to run, in the words of --controllers: "*" is all, "-x" is all but x.
+	Controllers []string
+
+	LeaderElect   bool
+	Identity      string // in the lease: the host name
+	HealthAddress string // host:port of /healthz; empty for none
+}
+
+// start registers what a controller watches and returns its loop. Loops run when all caches are filled.
+type start func(c *cluster) loop
+
+type loop func(ctx context.Context)
+
+// all is the table of contents, in the order in which a new cluster needs them: a node without pod
+// addresses cannot run anything. The names are upstream's.
+var all = []struct {
+	name  string
+	start start
+}{
+	{"node-ipam-controller", nodeIPAM},                           // podcidr.go
+	{"serviceaccount-controller", serviceAccounts},               // serviceaccount.go
+	{"root-ca-certificate-publisher-controller", rootCA},         // rootca.go
+	{"deployment-controller", deployments},                       // deployment*.go
+	{"replicaset-controller", replicaSets},                       // replicaset.go
+	{"replicationcontroller-controller", replicationControllers}, // replicationcontroller.go
+	{"endpointslice-controller", endpointSlices},                 // endpointslice.go
+	{"endpoints-controller", endpoints},                          // endpoints.go
+}
+
+// cluster is what every controller is given: clients, shared caches, a way to write events.
+type cluster struct {
+	Config
+	ctx         context.Context // ends when the process ends, or leadership is lost
+	client      kubernetes.Interface
+	metadata    metadata.Interface
+	discovery   discovery.DiscoveryInterface
+	informers   informers.SharedInformerFactory
+	broadcaster record.EventBroadcaster
+}
+
+// Run controls the cluster until ctx is done. It waits patiently for an API server which is not up yet.
+func Run(ctx context.Context, cfg Config) error {
+	if err := checkNames(cfg.Controllers); err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(cfg.API)
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	if cfg.HealthAddress != "" {
+		if err := leader.ServeHealth(ctx, cfg.HealthAddress); err != nil {
+			return err
+		}
+	}
+	if err := kube.WaitReady(ctx, client); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	lead := func(ctx context.Context) error { return control(ctx, cfg, client) }
+	if !cfg.LeaderElect {
+		return lead(ctx)
+	}
+	return leader.Run(ctx, leader.Election{Client: client, Lease: "kube-controller-manager", Identity: cfg.Identity}, lead)
+}
+
+// control runs all controllers with fresh caches.
+func control(ctx context.Context, cfg Config, client kubernetes.Interface) error {
+	meta, err := metadata.NewForConfig(cfg.API)
+	if err != nil {
+		return fmt.Errorf("make metadata client: %w", err)
+	}
+	// Events tell people what happened, in `kubectl describe`; writing them must never delay work, so
+	// they go through a buffer and a goroutine of their own.
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	defer broadcaster.Shutdown()
+
+	c := &cluster{
+		Config: cfg, ctx: ctx, client: client, metadata: meta, discovery: client.Discovery(),
+		informers:   informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim)),
+		broadcaster: broadcaster,
+	}
+	return c.run(ctx)
+}
+
+func (c *cluster) run(ctx context.Context) error {
+	var group sync.WaitGroup
+	var loops []loop
+	for _, controller := range all {
+		if !enabled(c.Controllers, controller.name) {
+			continue
+		}
+		if run := controller.start(c); run != nil {
+			loops = append(loops, run)
+			slog.Debug("controller starts", "controller", controller.name)
+		}
+	}
+	began := time.Now()
+	c.informers.StartWithContext(ctx)
+	if result := c.informers.WaitForCacheSyncWithContext(ctx); result.Err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("fill caches: %w", result.AsError())
+	}
+	slog.Info("controllers run", "count", len(loops), "caches filled in", time.Since(began).Round(time.Millisecond))
+	for _, run := range loops {
+		group.Go(func() { run(ctx) })
+	}
+	group.Wait()
+	c.informers.Shutdown()
+	return nil
+}
+
+// trim takes out of a cached object what no controller reads. managedFields, the record of who set
+// which field, is often a third of an object.
+func trim(obj any) (any, error) {
+	if object, ok := obj.(interface {
+		SetManagedFields([]metav1.ManagedFieldsEntry)
+	}); ok {
+		object.SetManagedFields(nil)
+	}
+	return obj, nil
+}
+
+// enabled reads the list of --controllers as upstream does: the first entry which speaks of name decides.
+func enabled(list []string, name string) bool {
+	star := len(list) == 0
+	for _, entry := range list {
+		switch entry {
+		case name:
+			return true
+		case "-" + name:
+			return false
+		case "*":
+			star = true
+		}
+	}
+	return star
+}
+
+func checkNames(list []string) error {
+	known := []string{"*"}
+	for _, controller := range all {
+		known = append(known, controller.name, "-"+controller.name)
+	}
+	for _, entry := range list {
+		if !slices.Contains(known, entry) {
+			return fmt.Errorf("%q is not in the list of known controllers", entry)
+		}
+	}
+	return nil
+}
+
+// Names lists the controllers, for the help of --controllers.
+func Names() []string {
+	var names []string
+	for _, controller := range all {
+		names = append(names, controller.name)
+	}
+	return names
+}

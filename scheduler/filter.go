@@ -1,0 +1,168 @@
+package scheduler
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
+)
+
+// filter tells why a pod cannot run on a node, in upstream's words; nothing means that it can.
+type filter func(pod *corev1.Pod, node *NodeInfo) []string
+
+// filtersFor returns the questions asked of every node, in order. The first which says no ends the
+// questions for that node: its answer is the one which the user reads.
+func filtersFor(pod *corev1.Pod, snapshot *Snapshot) []filter {
+	return []filter{
+		unschedulable,
+		nodeName,
+		taints,
+		nodeAffinity,
+		hostPorts,
+		resources,
+		topologySpread(pod, snapshot), // spread.go
+		podAffinity(pod, snapshot),    // affinity.go
+	}
+}
+
+// Feasible splits the nodes: those on which the pod can run, and for the others the reasons.
+func Feasible(pod *corev1.Pod, snapshot *Snapshot) (feasible []*NodeInfo, why Unfit) {
+	filters := filtersFor(pod, snapshot)
+	why = Unfit{Nodes: len(snapshot.Nodes), Reasons: map[string]int{}}
+	for _, node := range snapshot.Nodes {
+		if reasons := firstReasons(filters, pod, node); len(reasons) > 0 {
+			for _, reason := range reasons {
+				why.Reasons[reason]++
+			}
+			continue
+		}
+		feasible = append(feasible, node)
+	}
+	return feasible, why
+}
+
+func firstReasons(filters []filter, pod *corev1.Pod, node *NodeInfo) []string {
+	for _, ask := range filters {
+		if reasons := ask(pod, node); len(reasons) > 0 {
+			return reasons
+		}
+	}
+	return nil
+}
+
+// Unfit counts the nodes by the reasons why they cannot run a pod.
+type Unfit struct {
+	Nodes   int
+	Reasons map[string]int
+}
+
+// Error is the text of the event FailedScheduling, "0/3 nodes are available: 1 node(s) were
+// unschedulable, 2 Insufficient cpu."
+func (u Unfit) Error() string {
+	if u.Nodes == 0 {
+		return "no nodes available to schedule pods"
+	}
+	var parts []string
+	for _, reason := range slices.Sorted(maps.Keys(u.Reasons)) {
+		parts = append(parts, fmt.Sprintf("%d %s", u.Reasons[reason], reason))
+	}
+	slices.Sort(parts)
+	return fmt.Sprintf("0/%d nodes are available: %s.", u.Nodes, strings.Join(parts, ", "))
+}
+
+// unschedulable: `kubectl cordon` sets spec.unschedulable. A pod which tolerates the taint of the same
+// name, such as one of a DaemonSet, may still come.
+func unschedulable(pod *corev1.Pod, node *NodeInfo) []string {
+	taint := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
+	if node.Node.Spec.Unschedulable && !tolerated(pod, &taint) {
+		return []string{"node(s) were unschedulable"}
+	}
+	return nil
+}
+
+func nodeName(pod *corev1.Pod, node *NodeInfo) []string {
+	if pod.Spec.NodeName != "" && pod.Spec.NodeName != node.Node.Name {
+		return []string{"node(s) didn't match the requested node name"}
+	}
+	return nil
+}
+
+// taints: a node says "not for everybody", and a pod may say "I do not mind". PreferNoSchedule is a matter
+// of score.
+func taints(pod *corev1.Pod, node *NodeInfo) []string {
+	for i := range node.Node.Spec.Taints {
+		taint := &node.Node.Spec.Taints[i]
+		hard := taint.Effect == corev1.TaintEffectNoSchedule || taint.Effect == corev1.TaintEffectNoExecute
+		if hard && !tolerated(pod, taint) {
+			return []string{"node(s) had untolerated taint(s)"}
+		}
+	}
+	return nil
+}
+
+func tolerated(pod *corev1.Pod, taint *corev1.Taint) bool {
+	for i := range pod.Spec.Tolerations {
+		if pod.Spec.Tolerations[i].ToleratesTaint(klog.Background(), taint, true) {
+			return true
+		}
+	}
+	return false
+}
+
+// nodeAffinity: spec.nodeSelector and spec.affinity.nodeAffinity.required…; both have to match.
+func nodeAffinity(pod *corev1.Pod, node *NodeInfo) []string {
+	if match, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node.Node); err != nil || !match {
+		return []string{"node(s) didn't match Pod's node affinity/selector"}
+	}
+	return nil
+}
+
+// hostPorts: two pods cannot both have port 8080 of one node, unless on different addresses of it.
+func hostPorts(pod *corev1.Pod, node *NodeInfo) []string {
+	wanted := portsOf(pod)
+	if len(wanted) == 0 {
+		return nil
+	}
+	for _, other := range node.Pods {
+		for _, taken := range portsOf(other) {
+			if slices.ContainsFunc(wanted, taken.clashes) {
+				return []string{"node(s) didn't have free ports for the requested pod ports"}
+			}
+		}
+	}
+	return nil
+}
+
+type hostPort struct {
+	ip       string // "0.0.0.0" for all addresses
+	protocol corev1.Protocol
+	port     int32
+}
+
+func (p hostPort) clashes(q hostPort) bool {
+	return p.port == q.port && p.protocol == q.protocol && (p.ip == q.ip || p.ip == "0.0.0.0" || q.ip == "0.0.0.0")
+}
+
+func portsOf(pod *corev1.Pod) []hostPort {
+	var ports []hostPort
+	for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for _, port := range container.Ports {
+			if port.HostPort == 0 {
+				continue
+			}
+			p := hostPort{port.HostIP, port.Protocol, port.HostPort}
+			if p.ip == "" || p.ip == "::" {
+				p.ip = "0.0.0.0"
+			}
+			if p.protocol == "" {
+				p.protocol = corev1.ProtocolTCP
+			}
+			ports = append(ports, p)
+		}
+	}
+	return ports
+}

@@ -1,0 +1,211 @@
+package scheduler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/internal/leader"
+)
+
+// Config says for which cluster nodes are chosen.
+type Config struct {
+	API           *rest.Config
+	LeaderElect   bool
+	Identity      string // in the lease: the host name
+	HealthAddress string // host:port of /healthz; empty for none
+}
+
+// Run gives pods their nodes until ctx is done. It waits patiently for an API server which is not up yet.
+func Run(ctx context.Context, cfg Config) error {
+	client, err := kubernetes.NewForConfig(cfg.API)
+	if err != nil {
+		return fmt.Errorf("make client: %w", err)
+	}
+	if cfg.HealthAddress != "" {
+		if err := leader.ServeHealth(ctx, cfg.HealthAddress); err != nil {
+			return err
+		}
+	}
+	if err := kube.WaitReady(ctx, client); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	lead := func(ctx context.Context) error { return schedule(ctx, client) }
+	if !cfg.LeaderElect {
+		return lead(ctx)
+	}
+	return leader.Run(ctx, leader.Election{Client: client, Lease: "kube-scheduler", Identity: cfg.Identity}, lead)
+}
+
+// scheduler is the loop with what it works on.
+type scheduler struct {
+	client kubernetes.Interface
+	events record.EventRecorder
+	state  *state
+	queue  *podQueue
+}
+
+func schedule(ctx context.Context, client kubernetes.Interface) error {
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	defer broadcaster.Shutdown()
+	s := &scheduler{
+		client: client, state: newState(), queue: newPodQueue(),
+		events: broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: corev1.DefaultSchedulerName}),
+	}
+	began := time.Now()
+	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
+	s.follow(factory)
+	factory.StartWithContext(ctx)
+	if result := factory.WaitForCacheSyncWithContext(ctx); result.Err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("fill caches: %w", result.AsError())
+	}
+	slog.Info("scheduler runs", "caches filled in", time.Since(began).Round(time.Millisecond))
+	for {
+		pod := s.queue.next(ctx)
+		if pod == nil {
+			factory.Shutdown()
+			return nil
+		}
+		s.place(ctx, pod)
+	}
+}
+
+// place decides about one pod.
+func (s *scheduler) place(ctx context.Context, pod *corev1.Pod) {
+	snapshot := s.state.snapshot()
+	feasible, why := Feasible(pod, snapshot)
+	if len(feasible) == 0 {
+		s.queue.failed(pod.UID)
+		s.tellUnschedulable(ctx, pod, why)
+		return
+	}
+	node := Best(pod, feasible, snapshot).Node.Name
+	slog.Debug("chose node", "pod", pod.Namespace+"/"+pod.Name, "node", node, "feasible", len(feasible), "of", len(snapshot.Nodes))
+	assumed := pod.DeepCopy()
+	assumed.Spec.NodeName = node
+	s.state.setPod(assumed)
+	go s.bind(ctx, pod, assumed) // the next pod need not wait for the answer
+}
+
+// follow keeps state and queue up to date with the cluster.
+func (s *scheduler) follow(factory informers.SharedInformerFactory) {
+	core := factory.Core().V1()
+	handle(core.Pods().Informer(), s.podChanged)
+	handle(core.Nodes().Informer(), s.nodeChanged)
+	handle(core.Services().Informer(), func(was, is *corev1.Service) {
+		if is == nil {
+			s.state.removeService(was)
+			return
+		}
+		s.state.setService(is)
+	})
+	handle(core.Namespaces().Informer(), func(was, is *corev1.Namespace) {
+		if is == nil {
+			return
+		}
+		s.state.setNamespace(is)
+		if was != nil && !maps.Equal(was.Labels, is.Labels) {
+			s.queue.clusterChanged()
+		}
+	})
+}
+
+func (s *scheduler) podChanged(was, is *corev1.Pod) {
+	switch {
+	case is == nil || finished(is):
+		pod := was
+		if is != nil {
+			pod = is
+		}
+		s.queue.remove(pod.UID)
+		if s.state.placed(pod.UID) {
+			s.state.removePod(pod)
+			s.queue.clusterChanged() // its place is free
+		}
+	case is.Spec.NodeName != "":
+		s.queue.remove(is.UID)
+		s.state.setPod(is)
+		if was == nil || was.Spec.NodeName == "" || !maps.Equal(was.Labels, is.Labels) {
+			s.queue.clusterChanged() // somebody may want to be near it
+		}
+	case is.DeletionTimestamp != nil:
+		s.queue.remove(is.UID)
+	case wantsUs(is) && !s.state.placed(is.UID):
+		if was == nil || !equality.Semantic.DeepEqual(was.Spec, is.Spec) || !maps.Equal(was.Labels, is.Labels) {
+			s.queue.add(is)
+		} else {
+			s.queue.refresh(is)
+		}
+	}
+}
+
+// wantsUs: the pod names this scheduler, and nothing holds it back.
+func wantsUs(pod *corev1.Pod) bool {
+	return pod.Spec.SchedulerName == corev1.DefaultSchedulerName && len(pod.Spec.SchedulingGates) == 0
+}
+
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+func (s *scheduler) nodeChanged(was, is *corev1.Node) {
+	if is == nil {
+		s.state.removeNode(was.Name)
+		s.queue.clusterChanged() // places are counted anew
+		return
+	}
+	s.state.setNode(is)
+	// A heartbeat changes nothing that a filter asks for.
+	same := was != nil && was.Spec.Unschedulable == is.Spec.Unschedulable && maps.Equal(was.Labels, is.Labels) &&
+		equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints) && equality.Semantic.DeepEqual(was.Status.Allocatable, is.Status.Allocatable)
+	if !same {
+		s.queue.clusterChanged()
+	}
+}
+
+// handle calls changed for every object which appears (was is nil), changes, or goes away (is is nil).
+func handle[T metav1.Object](informer cache.SharedIndexInformer, changed func(was, is T)) {
+	var none T
+	// AddEventHandler fails only on a stopped informer.
+	informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { changed(none, obj.(T)) },
+		UpdateFunc: func(was, is any) { changed(was.(T), is.(T)) },
+		DeleteFunc: func(obj any) {
+			if missed, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = missed.Obj
+			}
+			if object, ok := obj.(T); ok {
+				changed(object, none)
+			}
+		},
+	})
+}
+
+// trim drops managedFields, which nobody here reads and which are a third of an object.
+func trim(obj any) (any, error) {
+	if object, ok := obj.(metav1.Object); ok {
+		object.SetManagedFields(nil)
+	}
+	return obj, nil
+}
