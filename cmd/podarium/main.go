@@ -36,6 +36,8 @@ var commands = []command{
 	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
 	{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},
+	{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
+	{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
 	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
 
 	{name: "world", argv: lab.WorldArgv0, run: worldCommand},
