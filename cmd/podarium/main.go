@@ -31,6 +31,7 @@ type command struct {
 var commands = []command{
 	{name: "up", help: "start a lab", run: upCommand},
 	{name: "down", help: "end a lab; nothing is left", run: downCommand},
+	{name: "demo", help: "tell the way of a request on the running lab", run: demoCommand},
 	{name: "status", help: "what a lab consists of now", run: statusCommand},
 	{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
 	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},

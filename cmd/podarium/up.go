@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/podarium/podarium/lab"
+	"github.com/podarium/podarium/lab/demo"
 )
 
 const upHelp = `podarium up starts a cluster of real nodes on this machine.
@@ -59,6 +60,23 @@ func downCommand(_ context.Context, args []string) error {
 		fmt.Printf("No lab %q is here.\n", name)
 	}
 	return err
+}
+
+const demoHelp = `podarium demo tells how a pod reaches a Service by name, on the running lab, with
+what the machine really shows at each step. It ends with an error when a step is
+not as told, and removes what it made.
+
+Usage: podarium demo [--name lab]
+`
+
+func demoCommand(ctx context.Context, args []string) error {
+	name := lab.Default().Name
+	flags := newFlagSet("demo", demoHelp)
+	labNameFlag(flags, &name)
+	if err := parseFlags(flags, args); err != nil {
+		return err
+	}
+	return demo.Run(ctx, name, os.Stdout)
 }
 
 const statusHelp = `podarium status shows what a lab consists of: nodes, their processes, memory.

@@ -1,0 +1,50 @@
+# Podarium. `make` lists the targets; `make demo` and `make test` need nothing
+# but a fresh machine, root, and the package registries.
+
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+GO      ?= go
+GOFLAGS += -trimpath
+LDFLAGS := -s -w
+BIN     := bin
+
+.PHONY: help build demo test test-pure test-netns test-lab lint fmt bench clean setup
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what this machine lacks (Debian packages)
+	@scripts/setup.sh
+
+build: setup ## build bin/
+	@mkdir -p $(BIN)
+	$(GO) build $(GOFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/... ./examples/simpleservice
+
+demo: build ## from a fresh machine to the demo: start a lab and tell the story
+	@$(BIN)/podarium status >/dev/null 2>&1 || $(BIN)/podarium up
+	@$(BIN)/podarium demo
+
+test: build ## all tests: lint, pure, namespaces, whole lab
+	@scripts/test.sh
+
+test-pure: ## tests which need no root, milliseconds each
+	@scripts/test.sh pure
+
+test-netns: setup ## tests in network namespaces of their own, as root
+	@scripts/test.sh netns
+
+test-lab: build ## whole-lab scripts with real kubectl, as root
+	@scripts/test.sh lab
+
+lint: ## linters and import rules
+	@scripts/test.sh lint
+
+fmt: ## format all code
+	$(GO) tool -modfile=tools/go.mod golangci-lint fmt
+
+bench: build ## figures: start, memory, pods, requests
+	@scripts/bench.sh
+
+clean: ## remove what was built, and the lab
+	@if [ -x $(BIN)/podarium ]; then $(BIN)/podarium down; fi
+	rm -rf $(BIN)

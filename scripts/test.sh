@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# The rings of tests. Without an argument: all, in the order lint, pure and
+# namespaces (one run of go test), lab. A skipped test is a failed test.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0
+
+# strict FILE: fails when the go test log in FILE shows a skipped test.
+strict() {
+  if grep -E '^\s*--- SKIP' "$1"; then
+    echo "skipped tests count as failed" >&2
+    return 1
+  fi
+}
+
+# gotest ARGS…: go test in verbose form; on the terminal only what matters.
+gotest() {
+  local log status=0
+  log=$(mktemp)
+  go test -trimpath -v "$@" >"$log" 2>&1 || status=$?
+  if [ $status -ne 0 ]; then
+    grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s*--- PASS)' "$log" | tail -n 400
+  else
+    grep -E '^(ok|FAIL|panic)' "$log" || true
+    echo "$(grep -cE '^\s*--- PASS' "$log") passed, $(grep -cE '^\s*--- FAIL' "$log" || true) failed"
+    strict "$log" || status=1
+  fi
+  rm -f "$log"
+  return $status
+}
+
+packages() { go list ./... | grep -v '/test$'; }
+
+lint() {
+  go vet -trimpath ./...
+  go tool -modfile=tools/go.mod golangci-lint run
+  test -z "$(gofmt -l $(git ls-files '*.go'))"
+}
+
+pure() { gotest -short $(packages); }
+
+# netns runs everything: pure tests too, and those which need root and a
+# network namespace; go test cannot tell them apart by package.
+netns() { gotest $(packages); }
+
+lab() { gotest -timeout 15m ./test/...; }
+
+if [ $# -gt 0 ]; then
+  "$1"
+  exit
+fi
+lint
+netns
+lab
