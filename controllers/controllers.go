@@ -65,6 +65,9 @@ var all = []struct {
 	{"replicationcontroller-controller", replicationControllers}, // replicationcontroller.go
 	{"endpointslice-controller", endpointSlices},                 // endpointslice.go
 	{"endpoints-controller", endpoints},                          // endpoints.go
+	{"node-lifecycle-controller", nodeLifecycle},                 // nodelifecycle.go, nodetaints.go
+	{"taint-eviction-controller", taintEviction},                 // tainteviction.go
+	{"pod-garbage-collector-controller", podGarbageCollector},    // podgc.go
 }
 
 // cluster is what every controller is given: clients, shared caches, a way to write events.
