@@ -1,0 +1,200 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/types"
+	types100 "github.com/containernetworking/cni/pkg/types/100"
+	v1 "k8s.io/api/core/v1"
+)
+
+// errNoNetwork is what a node says while no CNI configuration is there.
+var errNoNetwork = errors.New("network plugin returns error: cni plugin not initialized")
+
+// podNetwork gives pods their network through CNI plugins, as the CNI specification 1.1 has it: the
+// first configuration of confDir by name counts.
+type podNetwork struct {
+	confDir string
+	cni     libcni.CNI
+
+	mu   sync.Mutex
+	list *libcni.NetworkConfigList
+	err  error
+}
+
+func newPodNetwork(confDir, binDir, cacheDir string) *podNetwork {
+	n := &podNetwork{confDir: confDir, cni: libcni.NewCNIConfigWithCacheDir([]string{binDir}, cacheDir, nil)}
+	n.load()
+	return n
+}
+
+// load reads the configuration again and tells whether the network's readiness changed.
+func (n *podNetwork) load() bool {
+	list, err := firstConfig(n.confDir)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	changed := (n.err == nil) != (err == nil) || (n.list == nil) != (list == nil)
+	n.list, n.err = list, err
+	if list != nil && changed {
+		slog.Info("Pod network is configured", "name", list.Name, "plugins", len(list.Plugins))
+	}
+	return changed
+}
+
+func firstConfig(dir string) (*libcni.NetworkConfigList, error) {
+	files, err := libcni.ConfFiles(dir, []string{".conf", ".conflist", ".json"})
+	if err != nil {
+		return nil, fmt.Errorf("read CNI configuration: %w", err)
+	}
+	slices.Sort(files)
+	for _, file := range files {
+		list, err := readConfig(file)
+		if err != nil {
+			slog.Warn("Skipping broken CNI configuration", "file", file, "error", err)
+			continue
+		}
+		return list, nil
+	}
+	return nil, errNoNetwork
+}
+
+func readConfig(file string) (*libcni.NetworkConfigList, error) {
+	if filepath.Ext(file) == ".conflist" {
+		return libcni.ConfListFromFile(file)
+	}
+	single, err := libcni.ConfFromFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return libcni.ConfListFromConf(single)
+}
+
+// ready is nil when pods can have a network.
+func (n *podNetwork) ready() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err
+}
+
+func (n *podNetwork) config() (*libcni.NetworkConfigList, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.list, n.err
+}
+
+// attach gives the namespace an interface eth0 and returns its addresses. libcni does not take back
+// what a failed ADD did, so a DEL follows.
+func (n *podNetwork) attach(ctx context.Context, s sandboxRecord, pod *v1.Pod) ([]string, error) {
+	list, err := n.config()
+	if err != nil {
+		return nil, err
+	}
+	conf := cniArguments(s)
+	conf.CapabilityArgs = map[string]any{"portMappings": portMappings(pod)}
+	result, err := n.cni.AddNetworkList(ctx, list, conf)
+	if err == nil {
+		var ips []string
+		if ips, err = addresses(result); err == nil {
+			return ips, nil
+		}
+	}
+	if delErr := n.cni.DelNetworkList(context.WithoutCancel(ctx), list, conf); delErr != nil {
+		slog.Debug("Taking back a failed CNI ADD", "pod", s.PodName, "error", delErr)
+	}
+	return nil, fmt.Errorf("plugin type=%q name=%q failed (add): %w", list.Plugins[0].Network.Type, list.Name, err)
+}
+
+// detach takes the network from a sandbox, with the configuration which libcni noted down when it was
+// attached. It may be called again, and when the namespace is gone.
+func (n *podNetwork) detach(ctx context.Context, s sandboxRecord) error {
+	conf := cniArguments(s)
+	if _, err := os.Stat(conf.NetNS); err != nil {
+		conf.NetNS = "" // the plugin frees what it keeps elsewhere: the address
+	}
+	list, err := n.attachedBy(s)
+	if err != nil || list == nil {
+		return err
+	}
+	if err := n.cni.DelNetworkList(ctx, list, conf); err != nil {
+		return fmt.Errorf("plugin type=%q name=%q failed (delete): %w", list.Plugins[0].Network.Type, list.Name, err)
+	}
+	return nil
+}
+
+func (n *podNetwork) attachedBy(s sandboxRecord) (*libcni.NetworkConfigList, error) {
+	attachments, err := n.cni.GetCachedAttachments(s.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read CNI attachments of pod %s: %w", s.PodName, err)
+	}
+	for _, attachment := range attachments {
+		if attachment.IfName == podInterface {
+			return libcni.ConfListFromBytes(attachment.Config)
+		}
+	}
+	return nil, nil
+}
+
+// podInterface is the name of a pod's interface in its own namespace.
+const podInterface = "eth0"
+
+func cniArguments(s sandboxRecord) *libcni.RuntimeConf {
+	return &libcni.RuntimeConf{
+		ContainerID: s.ID, NetNS: s.netns(), IfName: podInterface,
+		Args: [][2]string{
+			{"IgnoreUnknown", "1"},
+			{"K8S_POD_NAMESPACE", s.PodNamespace}, {"K8S_POD_NAME", s.PodName},
+			{"K8S_POD_INFRA_CONTAINER_ID", s.ID}, {"K8S_POD_UID", s.PodUID},
+		},
+	}
+}
+
+// portMapping is an entry of CNI's runtime capability portMappings.
+type portMapping struct {
+	HostPort      int32  `json:"hostPort"`
+	ContainerPort int32  `json:"containerPort"`
+	Protocol      string `json:"protocol"`
+	HostIP        string `json:"hostIP,omitempty"`
+}
+
+func portMappings(pod *v1.Pod) []portMapping {
+	mappings := []portMapping{}
+	for _, c := range allContainers(pod) {
+		for _, p := range c.Ports {
+			if p.HostPort == 0 {
+				continue
+			}
+			protocol := "tcp"
+			switch p.Protocol {
+			case v1.ProtocolUDP:
+				protocol = "udp"
+			case v1.ProtocolSCTP:
+				protocol = "sctp"
+			}
+			mappings = append(mappings, portMapping{p.HostPort, p.ContainerPort, protocol, p.HostIP})
+		}
+	}
+	return mappings
+}
+
+func addresses(result types.Result) ([]string, error) {
+	converted, err := types100.GetResult(result)
+	if err != nil {
+		return nil, err
+	}
+	var ips []string
+	for _, ip := range converted.IPs {
+		ips = append(ips, ip.Address.IP.String())
+	}
+	if len(ips) == 0 {
+		return nil, errors.New("plugin returned no address")
+	}
+	return ips, nil
+}

@@ -1,0 +1,45 @@
+package kubelet
+
+import (
+	"context"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedv1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/record"
+)
+
+type objectKind = runtime.Object
+
+// newRecorder sends events to the API server; equal ones in a row become one with a count.
+func newRecorder(ctx context.Context, client kubernetes.Interface, node string) record.EventRecorder {
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: client.CoreV1().Events("")})
+	return broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: node})
+}
+
+// event tells what happened to a pod; path is the part of it which is meant, spec.containers{web}, or
+// empty for the pod itself.
+func (k *Kubelet) event(pod *v1.Pod, path, kind, reason, message string) {
+	k.recorder.Event(&v1.ObjectReference{
+		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
+		ResourceVersion: pod.ResourceVersion, FieldPath: path,
+	}, kind, reason, message)
+}
+
+func containerPath(pod *v1.Pod, c *v1.Container) string {
+	if isInit(pod, c) {
+		return "spec.initContainers{" + c.Name + "}"
+	}
+	return "spec.containers{" + c.Name + "}"
+}
+
+// podName is a pod's name in logs.
+func podName(pod *v1.Pod) string { return pod.Namespace + "/" + pod.Name }
+
+// podFullName is a pod's name in upstream's messages: web_default(UID).
+func podFullName(pod *v1.Pod) string {
+	return pod.Name + "_" + pod.Namespace + "(" + string(pod.UID) + ")"
+}

@@ -1,0 +1,261 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	goruntime "runtime"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/podarium/podarium/kubelet/image"
+	"github.com/podarium/podarium/kubelet/runtime"
+)
+
+// Config is what a kubelet has to know. All fields are needed unless they say otherwise.
+type Config struct {
+	Client   kubernetes.Interface
+	NodeName string
+	// NodeIPs are the node's addresses, one per family; the first is status.hostIP of its pods.
+	NodeIPs    []string
+	NodeLabels map[string]string // beside the standard ones; may be nil
+	Taints     []v1.Taint        // with which the node registers; may be nil
+
+	RootDir    string // /var/lib/kubelet: pods, containers, all state
+	LogDir     string // /var/log/pods
+	ImageRoot  string // /var/lib/podarium/images
+	ShimPath   string // the program podarium-shim
+	CgroupRoot string // control group below which /kubepods is made; may be empty
+
+	ClusterDNS    []string // 10.96.0.10; may be empty
+	ClusterDomain string   // cluster.local
+	ResolvConf    string   // the node's own /etc/resolv.conf
+
+	CNIConfDir  string // /etc/cni/net.d
+	CNIBinDir   string // /opt/cni/bin
+	CNICacheDir string // /var/lib/cni
+
+	// ImagePullProxy is a unix socket on which an HTTP proxy listens; empty pulls directly.
+	ImagePullProxy string
+
+	Address      string // on which the kubelet's own API listens; empty is every address
+	Port         int    // 10250
+	ClientCAFile string // whose certificates are let in
+	// TLSCertFile and TLSKeyFile are the server's certificate.
+	TLSCertFile, TLSKeyFile string
+	// LeaseDuration is how long a heartbeat holds; 40 s when zero. A quarter of it is the interval.
+	LeaseDuration time.Duration
+}
+
+// Kubelet is the agent of one node.
+type Kubelet struct {
+	cfg         Config
+	ctx         context.Context
+	client      kubernetes.Interface
+	runtime     *runtime.Runtime
+	images      *image.Store
+	network     *podNetwork
+	objects     *objects
+	tokens      *tokens
+	recorder    record.EventRecorder
+	services    cache.Store
+	allocatable v1.ResourceList
+	starts      chan struct{} // holds a token per start in progress
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	found   map[types.UID]*leftover // on disk, not yet known from the API
+}
+
+// Run is a kubelet: it returns when ctx ends, or when it cannot go on. The node's containers run on.
+func Run(ctx context.Context, cfg Config) error {
+	k, err := newKubelet(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	node, err := k.newNode(ctx)
+	if err != nil {
+		return err
+	}
+	k.allocatable = node.allocatable()
+	if err := k.recover(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	var parts sync.WaitGroup
+	parts.Go(func() { node.run(ctx) })          // the Node object and its status
+	parts.Go(func() { k.heartbeat(ctx, node) }) // the Lease
+	parts.Go(func() { k.watchPods(ctx) })       // pods of this node → workers
+	parts.Go(func() {                           // logs, exec, port-forward
+		if err := k.serve(ctx); err != nil {
+			failed <- err
+		}
+	})
+	defer parts.Wait()
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	}
+}
+
+func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
+	for _, dir := range []string{filepath.Join(cfg.RootDir, "pods"), cfg.LogDir, cfg.CNIConfDir} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make directory of kubelet: %w", err)
+		}
+	}
+	containers, err := runtime.New(cfg.RootDir, cfg.ShimPath)
+	if err != nil {
+		return nil, err
+	}
+	images, err := image.Open(cfg.ImageRoot)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kubelet{
+		cfg: cfg, ctx: ctx, client: cfg.Client, runtime: containers, images: images,
+		network: newPodNetwork(cfg.CNIConfDir, cfg.CNIBinDir, cfg.CNICacheDir),
+		objects: newObjects(ctx, cfg.Client), tokens: newTokens(cfg.Client),
+		starts:  make(chan struct{}, 2*goruntime.NumCPU()),
+		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
+	}
+	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
+	return k, nil
+}
+
+// watchPods turns the watch on this node's pods into workers. Services come first: a pod's environment
+// names them.
+func (k *Kubelet) watchPods(ctx context.Context) {
+	services, serviceInformer := k.informer("services", fields.Everything(), &v1.Service{}, cache.ResourceEventHandlerFuncs{})
+	k.services = services
+	go serviceInformer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), serviceInformer.HasSynced) {
+		return
+	}
+	_, pods := k.informer("pods", fields.OneTermEqualSelector("spec.nodeName", k.cfg.NodeName), &v1.Pod{},
+		cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(object any) { k.changed(object.(*v1.Pod)) },
+			UpdateFunc: func(_, object any) { k.changed(object.(*v1.Pod)) },
+			DeleteFunc: func(object any) { k.deleted(object) },
+		})
+	go func() {
+		if cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+			k.removeLeftovers(ctx)
+		}
+	}()
+	pods.RunWithContext(ctx)
+}
+
+func (k *Kubelet) informer(resource string, selector fields.Selector, kind objectKind, handler cache.ResourceEventHandler) (cache.Store, cache.Controller) {
+	source := cache.NewListWatchFromClient(k.client.CoreV1().RESTClient().(*rest.RESTClient), resource, v1.NamespaceAll, selector)
+	return cache.NewInformerWithOptions(cache.InformerOptions{
+		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(source, k.client),
+		ObjectType:    kind, Transform: dropManagedFields, Handler: handler,
+	})
+}
+
+func (k *Kubelet) serviceList() []*v1.Service {
+	var services []*v1.Service
+	for _, object := range k.services.List() {
+		services = append(services, object.(*v1.Service))
+	}
+	return services
+}
+
+// changed hands a pod to its worker; a pod seen for the first time gets one.
+func (k *Kubelet) changed(pod *v1.Pod) {
+	k.mu.Lock()
+	w, ok := k.workers[pod.UID]
+	if ok {
+		k.mu.Unlock()
+		w.update(pod)
+		return
+	}
+	w = newWorker(k, pod)
+	k.workers[pod.UID] = w
+	found := k.found[pod.UID]
+	delete(k.found, pod.UID)
+	k.mu.Unlock()
+	slog.Info("Pod is assigned to this node", "pod", podName(pod))
+	if found != nil {
+		w.adopt(found)
+	}
+	if pod.DeletionTimestamp != nil {
+		w.endAlive()
+	}
+	go w.run()
+}
+
+func (k *Kubelet) deleted(object any) {
+	if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+		object = unknown.Obj
+	}
+	pod, ok := object.(*v1.Pod)
+	if !ok {
+		return
+	}
+	k.mu.Lock()
+	w := k.workers[pod.UID]
+	k.mu.Unlock()
+	if w != nil {
+		w.removed()
+	}
+}
+
+func (k *Kubelet) forget(uid types.UID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.workers, uid)
+}
+
+// worker finds a pod by its name for the kubelet's own API.
+func (k *Kubelet) worker(namespace, name string) *worker {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, w := range k.workers {
+		w.mu.Lock()
+		match := w.pod.Namespace == namespace && w.pod.Name == name && !w.finished
+		w.mu.Unlock()
+		if match {
+			return w
+		}
+	}
+	return nil
+}
+
+// acquireStart waits for one of the few places for starts: more at once than there are processors make
+// all of them later.
+func (k *Kubelet) acquireStart(ctx context.Context) bool {
+	select {
+	case k.starts <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (k *Kubelet) releaseStart() { <-k.starts }
+
+func (k *Kubelet) podDir(uid string) string { return filepath.Join(k.cfg.RootDir, "pods", uid) }
+
+// logDir is where the logs of a pod's containers stand: /var/log/pods/NAMESPACE_NAME_UID.
+func (k *Kubelet) logDir(pod *v1.Pod) string {
+	return filepath.Join(k.cfg.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+}
+
+func (k *Kubelet) memoryCapacity() int64 {
+	memory := k.allocatable[v1.ResourceMemory]
+	return memory.Value()
+}

@@ -1,0 +1,300 @@
+package kubelet
+
+import (
+	"bufio"
+	"context"
+	"log/slog"
+	"os"
+	"reflect"
+	goruntime "runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podarium/podarium/internal/kube"
+)
+
+const (
+	maxPods = 110
+	// statusInterval is how often the node's status is written though it did not change. That the node
+	// is alive is told by its Lease, every few seconds and cheaply.
+	statusInterval = 5 * time.Minute
+)
+
+// node is this machine as the API knows it.
+type node struct {
+	k       *Kubelet
+	runtime string // runc://1.1.5
+	info    v1.NodeSystemInfo
+
+	mu         sync.Mutex
+	registered *v1.Node // as the API server has it
+}
+
+func (k *Kubelet) newNode(ctx context.Context) (*node, error) {
+	version, err := k.runtime.Version(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &node{k: k, runtime: version, info: systemInfo(version)}, nil
+}
+
+// run registers the node, then keeps its status: at every change, and every few minutes.
+func (n *node) run(ctx context.Context) {
+	changes := watchDir(ctx, n.k.cfg.CNIConfDir)
+	n.k.network.load()
+	var retry quickRetry
+	for !n.register(ctx) {
+		if !sleep(ctx, retry.next()) {
+			return
+		}
+	}
+	ticker := time.NewTicker(statusInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+			if !n.k.network.load() {
+				continue
+			}
+			n.k.wakeAll()
+		case <-ticker.C:
+		}
+		for !n.report(ctx) {
+			if !sleep(ctx, retry.next()) {
+				return
+			}
+		}
+		retry.reset()
+	}
+}
+
+// wakeAll lets the workers look again: pods which had to wait for a network can have one now.
+func (k *Kubelet) wakeAll() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, w := range k.workers {
+		w.wakeUp()
+	}
+}
+
+// register makes the Node object, or takes over the one which is there.
+func (n *node) register(ctx context.Context) bool {
+	wanted := n.object()
+	made, err := n.k.client.CoreV1().Nodes().Create(ctx, wanted, metav1.CreateOptions{})
+	if err == nil {
+		n.remember(made)
+		slog.Info("Node is registered", "node", made.Name)
+		return n.report(ctx)
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		slog.Warn("Registering node", "error", err)
+		return false
+	}
+	have, err := n.k.client.CoreV1().Nodes().Get(ctx, wanted.Name, metav1.GetOptions{})
+	if err != nil {
+		slog.Warn("Reading node", "error", err)
+		return false
+	}
+	if changed := withLabels(have, wanted.Labels); changed {
+		if have, err = n.k.client.CoreV1().Nodes().Update(ctx, have, metav1.UpdateOptions{}); err != nil {
+			slog.Warn("Labelling node", "error", err)
+			return false
+		}
+	}
+	n.remember(have)
+	slog.Info("Node was registered already", "node", have.Name)
+	return n.report(ctx)
+}
+
+func withLabels(node *v1.Node, labels map[string]string) (changed bool) {
+	if node.Labels == nil {
+		node.Labels = map[string]string{}
+	}
+	for key, value := range labels {
+		if node.Labels[key] != value {
+			node.Labels[key], changed = value, true
+		}
+	}
+	return changed
+}
+
+func (n *node) remember(node *v1.Node) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.registered = node
+}
+
+// object is the Node as it registers.
+func (n *node) object() *v1.Node {
+	labels := map[string]string{
+		v1.LabelHostname: n.k.cfg.NodeName, v1.LabelOSStable: "linux", v1.LabelArchStable: goruntime.GOARCH,
+		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": goruntime.GOARCH,
+	}
+	for key, value := range n.k.cfg.NodeLabels {
+		labels[key] = value
+	}
+	return &v1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: n.k.cfg.NodeName, Labels: labels},
+		Spec:       v1.NodeSpec{Taints: n.k.cfg.Taints},
+		Status:     n.status(v1.NodeStatus{}),
+	}
+}
+
+// report writes the status when it is another one than the API server has.
+func (n *node) report(ctx context.Context) bool {
+	n.mu.Lock()
+	node := n.registered.DeepCopy()
+	n.mu.Unlock()
+	old := node.Status
+	node.Status = n.status(old)
+	if reflect.DeepEqual(old, node.Status) {
+		return true
+	}
+	written, err := n.k.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})
+	switch {
+	case err == nil:
+		n.remember(written)
+		return true
+	case apierrors.IsConflict(err):
+		live, err := n.k.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
+		if err == nil {
+			n.remember(live)
+		}
+		return false
+	case apierrors.IsNotFound(err):
+		return n.register(ctx) // somebody deleted the Node of a living machine
+	default:
+		slog.Warn("Writing node status", "error", err)
+		return false
+	}
+}
+
+func (n *node) status(old v1.NodeStatus) v1.NodeStatus {
+	status := *old.DeepCopy()
+	status.Addresses = nil
+	for _, ip := range n.k.cfg.NodeIPs {
+		status.Addresses = append(status.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
+	}
+	status.Addresses = append(status.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.k.cfg.NodeName})
+	status.Capacity, status.Allocatable = n.allocatable(), n.allocatable()
+	status.NodeInfo = n.info
+	status.DaemonEndpoints.KubeletEndpoint.Port = int32(n.k.cfg.Port)
+	now := metav1.Now().Rfc3339Copy()
+	set := func(kind v1.NodeConditionType, value v1.ConditionStatus, reason, message string) {
+		setNodeCondition(&status, v1.NodeCondition{
+			Type: kind, Status: value, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
+		})
+	}
+	set(v1.NodeMemoryPressure, v1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+	set(v1.NodeDiskPressure, v1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+	set(v1.NodePIDPressure, v1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
+	if err := n.k.network.ready(); err != nil {
+		set(v1.NodeReady, v1.ConditionFalse, "KubeletNotReady",
+			"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:"+networkMessage(err))
+	} else {
+		set(v1.NodeReady, v1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
+	}
+	return status
+}
+
+func networkMessage(err error) string {
+	if err == errNoNetwork {
+		return "Network plugin returns error: cni plugin not initialized"
+	}
+	return err.Error()
+}
+
+func setNodeCondition(status *v1.NodeStatus, wanted v1.NodeCondition) {
+	for i, have := range status.Conditions {
+		if have.Type != wanted.Type {
+			continue
+		}
+		if have.Status == wanted.Status {
+			wanted.LastTransitionTime = have.LastTransitionTime
+			if have.Reason == wanted.Reason && have.Message == wanted.Message && time.Since(have.LastHeartbeatTime.Time) < statusInterval/2 {
+				wanted.LastHeartbeatTime = have.LastHeartbeatTime // nothing new
+			}
+		}
+		status.Conditions[i] = wanted
+		return
+	}
+	status.Conditions = append(status.Conditions, wanted)
+}
+
+// allocatable is what pods may have: all of the machine. A lab's nodes share one machine, and each says
+// that it has all of it.
+func (n *node) allocatable() v1.ResourceList {
+	var disk unix.Statfs_t
+	size := int64(0)
+	if unix.Statfs(n.k.cfg.RootDir, &disk) == nil {
+		size = int64(disk.Blocks) * disk.Bsize
+	}
+	return v1.ResourceList{
+		v1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
+		v1.ResourceMemory:           *resource.NewQuantity(machineMemory(), resource.BinarySI),
+		v1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
+		v1.ResourceEphemeralStorage: *resource.NewQuantity(size, resource.BinarySI),
+	}
+}
+
+// machineMemory reads "MemTotal:  24687144 kB" of /proc/meminfo; in bytes.
+func machineMemory() int64 {
+	file, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	for scan := bufio.NewScanner(file); scan.Scan(); {
+		fields := strings.Fields(scan.Text())
+		if len(fields) >= 2 && fields[0] == "MemTotal:" {
+			if kilobytes, err := strconv.ParseInt(fields[1], 10, 64); err == nil {
+				return kilobytes * 1024
+			}
+		}
+	}
+	return 0
+}
+
+func systemInfo(runtimeVersion string) v1.NodeSystemInfo {
+	read := func(path string) string {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return ""
+		}
+		return strings.TrimSpace(string(data))
+	}
+	boot := read("/proc/sys/kernel/random/boot_id")
+	machine := read("/etc/machine-id")
+	uuid := read("/sys/class/dmi/id/product_uuid")
+	if uuid == "" {
+		uuid = machine
+	}
+	return v1.NodeSystemInfo{
+		MachineID: machine, SystemUUID: uuid, BootID: boot, KernelVersion: read("/proc/sys/kernel/osrelease"),
+		OSImage: osImage(), ContainerRuntimeVersion: runtimeVersion, KubeletVersion: kube.Version,
+		OperatingSystem: "linux", Architecture: goruntime.GOARCH,
+	}
+}
+
+func osImage() string {
+	data, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return "Linux"
+	}
+	for line := range strings.Lines(string(data)) {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "PRETTY_NAME="); ok {
+			return strings.Trim(name, `"`)
+		}
+	}
+	return "Linux"
+}

@@ -1,0 +1,342 @@
+package kubelet
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/kubelet/runtime"
+)
+
+// startProbes begins to probe a container which has just started or was found running. Without a
+// startup probe it counts as started, without a readiness probe as ready.
+func (w *worker) startProbes(pod *v1.Pod, c *v1.Container, have *container) {
+	ctx, cancel := context.WithCancel(w.k.ctx)
+	w.mu.Lock()
+	if !have.running || have.probes != nil {
+		w.mu.Unlock()
+		cancel()
+		return
+	}
+	have.probes = cancel
+	have.started = have.started || c.StartupProbe == nil
+	have.ready = have.ready || (c.ReadinessProbe == nil && have.started)
+	started := have.started
+	w.mu.Unlock()
+	w.publish()
+	p := prober{worker: w, pod: pod, container: c, have: have, id: have.record.ID}
+	if !started {
+		go p.startup(ctx)
+		return
+	}
+	p.afterStartup(ctx)
+}
+
+// prober asks one container how it is.
+type prober struct {
+	worker    *worker
+	pod       *v1.Pod
+	container *v1.Container
+	have      *container
+	id        string
+}
+
+// startup probes until the container has started, then begins with the others.
+func (p prober) startup(ctx context.Context) {
+	p.run(ctx, "Startup", p.container.StartupProbe, func(ok bool, _ string) bool {
+		if !ok {
+			go p.fail("failed startup probe, will be restarted", p.container.StartupProbe)
+			return false
+		}
+		p.worker.mu.Lock()
+		p.have.started = true
+		p.have.ready = p.container.ReadinessProbe == nil
+		p.worker.mu.Unlock()
+		p.worker.publish()
+		p.worker.wakeUp() // a sidecar which has started lets the next init container begin
+		p.afterStartup(ctx)
+		return false
+	})
+}
+
+func (p prober) afterStartup(ctx context.Context) {
+	if probe := p.container.ReadinessProbe; probe != nil {
+		go p.run(ctx, "Readiness", probe, func(ok bool, _ string) bool {
+			p.worker.mu.Lock()
+			p.have.ready = ok
+			p.worker.mu.Unlock()
+			p.worker.publish()
+			return true
+		})
+	}
+	if probe := p.container.LivenessProbe; probe != nil {
+		go p.run(ctx, "Liveness", probe, func(ok bool, _ string) bool {
+			if ok {
+				return true
+			}
+			go p.fail("failed liveness probe, will be restarted", probe)
+			return false
+		})
+	}
+}
+
+// fail kills the container; its restart policy brings it back.
+func (p prober) fail(why string, probe *v1.Probe) {
+	grace := defaultGrace(p.pod)
+	if probe.TerminationGracePeriodSeconds != nil {
+		grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
+	}
+	p.worker.kill(p.pod, p.container, p.have, grace, why)
+}
+
+// firstTries is the pause between the first tries of a probe which shall turn from not yet to yes. A
+// server needs some milliseconds to listen; without them a pod would wait for a whole period.
+const firstTries = 25 * time.Millisecond
+
+// run probes in the probe's rhythm. verdict is told when the threshold of equal results is reached and
+// the verdict is another one than before; it returns false to stop.
+func (p prober) run(ctx context.Context, kind string, probe *v1.Probe, verdict func(ok bool, message string) bool) {
+	if !sleep(ctx, time.Duration(probe.InitialDelaySeconds)*time.Second) {
+		return
+	}
+	period := time.Duration(max(1, probe.PeriodSeconds)) * time.Second
+	if kind != "Liveness" && p.quickly(ctx, probe, period) {
+		if probe.SuccessThreshold <= 1 && !verdict(true, "") {
+			return
+		}
+	}
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	successes, failures := int32(0), int32(0)
+	for {
+		ok, message := p.once(ctx, probe)
+		if ctx.Err() != nil {
+			return
+		}
+		if ok {
+			successes, failures = successes+1, 0
+		} else {
+			successes, failures = 0, failures+1
+			p.worker.k.event(p.pod, containerPath(p.pod, p.container), v1.EventTypeWarning, "Unhealthy",
+				fmt.Sprintf("%s probe failed: %s", kind, message))
+		}
+		switch {
+		case ok && successes == max(1, probe.SuccessThreshold), !ok && failures == max(1, probe.FailureThreshold):
+			if !verdict(ok, message) {
+				return
+			}
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// quickly tries again and again during the first period, at growing distances, and counts no failure.
+func (p prober) quickly(ctx context.Context, probe *v1.Probe, period time.Duration) bool {
+	end := time.Now().Add(period / 2)
+	for pause := firstTries; time.Now().Before(end); pause = pause * 3 / 2 {
+		if ok, _ := p.once(ctx, probe); ok {
+			return true
+		}
+		if !sleep(ctx, pause) {
+			return false
+		}
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// once probes one time.
+func (p prober) once(ctx context.Context, probe *v1.Probe) (ok bool, message string) {
+	timeout := time.Duration(max(1, probe.TimeoutSeconds)) * time.Second
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	p.worker.mu.Lock()
+	ip := ""
+	if s := p.worker.sandbox; s != nil && len(s.IPs) > 0 {
+		ip = s.IPs[0]
+	}
+	p.worker.mu.Unlock()
+	var err error
+	switch {
+	case probe.Exec != nil:
+		message, err = p.exec(ctx, probe.Exec.Command)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("command timed out: %q timed out after %s", strings.Join(probe.Exec.Command, " "), timeout)
+		}
+	case probe.HTTPGet != nil:
+		message, err = httpGet(ctx, p.container, probe.HTTPGet, ip)
+	case probe.TCPSocket != nil:
+		err = tcpConnect(ctx, p.container, probe.TCPSocket, ip)
+	case probe.GRPC != nil:
+		err = grpcCheck(ctx, probe.GRPC, ip)
+	}
+	if err != nil {
+		return false, err.Error()
+	}
+	return true, message
+}
+
+// maxProbeOutput bounds what is kept of an exec probe's output, in bytes.
+const maxProbeOutput = 10 << 10
+
+type limitedBuffer struct{ strings.Builder }
+
+func (b *limitedBuffer) Write(data []byte) (int, error) {
+	b.Builder.Write(data[:min(len(data), maxProbeOutput-b.Len())])
+	return len(data), nil
+}
+
+func (p prober) exec(ctx context.Context, command []string) (string, error) {
+	var output limitedBuffer
+	code, err := p.worker.k.runtime.Exec(ctx, p.id, command, runtime.Streams{Stdout: &output, Stderr: &output})
+	if err != nil {
+		return "", err
+	}
+	if code != 0 {
+		return "", errors.New(output.String())
+	}
+	return output.String(), nil
+}
+
+func tcpConnect(ctx context.Context, c *v1.Container, action *v1.TCPSocketAction, ip string) error {
+	port, err := probePort(c, action.Port)
+	if err != nil {
+		return err
+	}
+	host := ip
+	if action.Host != "" {
+		host = action.Host
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// probePort turns a port's name into its number.
+func probePort(c *v1.Container, port intstr.IntOrString) (int, error) {
+	if port.Type == intstr.Int {
+		return port.IntValue(), nil
+	}
+	for _, p := range c.Ports {
+		if p.Name == port.StrVal {
+			return int(p.ContainerPort), nil
+		}
+	}
+	return 0, fmt.Errorf("couldn't find port %q in container %q", port.StrVal, c.Name)
+}
+
+// probeClient makes a connection for each request and believes any certificate, as upstream does: the
+// question is whether the server answers.
+var probeClient = &http.Client{
+	Transport: &http.Transport{
+		DisableKeepAlives: true, Proxy: nil,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	},
+	CheckRedirect: func(request *http.Request, via []*http.Request) error {
+		if request.URL.Hostname() != via[0].URL.Hostname() || len(via) >= 10 {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	},
+}
+
+// httpGet succeeds with a status from 200 to 399.
+func httpGet(ctx context.Context, c *v1.Container, action *v1.HTTPGetAction, ip string) (string, error) {
+	port, err := probePort(c, action.Port)
+	if err != nil {
+		return "", err
+	}
+	host := ip
+	if action.Host != "" {
+		host = action.Host
+	}
+	target, err := url.Parse(action.Path)
+	if err != nil {
+		return "", err
+	}
+	target.Scheme = strings.ToLower(string(action.Scheme))
+	if target.Scheme == "" {
+		target.Scheme = "http"
+	}
+	target.Host = net.JoinHostPort(host, strconv.Itoa(port))
+	if !strings.HasPrefix(target.Path, "/") {
+		target.Path = "/" + target.Path
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("User-Agent", "kube-probe/"+kube.VersionMajor+"."+kube.VersionMinor)
+	request.Header.Set("Accept", "*/*")
+	for _, header := range action.HTTPHeaders {
+		if strings.EqualFold(header.Name, "Host") {
+			request.Host = header.Value
+			continue
+		}
+		request.Header.Add(header.Name, header.Value)
+	}
+	answer, err := probeClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(answer.Body, maxProbeOutput))
+	if answer.StatusCode < 200 || answer.StatusCode >= 400 {
+		return "", fmt.Errorf("HTTP probe failed with statuscode: %d", answer.StatusCode)
+	}
+	return string(body), nil
+}
+
+// grpcCheck asks the standard health service (grpc.health.v1) of a server.
+func grpcCheck(ctx context.Context, action *v1.GRPCAction, ip string) error {
+	target := "passthrough:///" + net.JoinHostPort(ip, strconv.Itoa(int(action.Port)))
+	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("kube-probe"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	service := ""
+	if action.Service != nil {
+		service = *action.Service
+	}
+	answer, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{Service: service}, grpc.WaitForReady(true))
+	if err != nil {
+		return fmt.Errorf("error: health rpc failed: %w", err)
+	}
+	if answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
+		return fmt.Errorf("service unhealthy (responded with %q)", answer.GetStatus())
+	}
+	return nil
+}

@@ -1,0 +1,337 @@
+package kubelet
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podarium/podarium/kubelet/runtime"
+	"github.com/podarium/podarium/kubelet/shim"
+)
+
+// facts are all that a pod's status follows from.
+type facts struct {
+	pod        *v1.Pod
+	sandbox    *sandboxRecord
+	containers map[string]*container
+	failure    *podFailure
+	stopped    bool // nothing runs any more and the sandbox is gone
+	nodeIPs    []string
+	startTime  metav1.Time
+	now        metav1.Time
+}
+
+// podStatus computes a pod's status. The old one is needed for what others wrote into it and for the
+// times at which conditions changed.
+func podStatus(f facts) v1.PodStatus {
+	old := f.pod.Status
+	status := v1.PodStatus{
+		Phase:                      f.phase(),
+		Conditions:                 slices.Clone(old.Conditions),
+		StartTime:                  &f.startTime,
+		QOSClass:                   qosClass(f.pod),
+		NominatedNodeName:          old.NominatedNodeName,
+		EphemeralContainerStatuses: old.EphemeralContainerStatuses,
+		Resize:                     old.Resize, ResourceClaimStatuses: old.ResourceClaimStatuses,
+		ObservedGeneration: f.pod.Generation,
+	}
+	if f.failure != nil {
+		status.Reason, status.Message = f.failure.reason, f.failure.message
+	}
+	for _, ip := range f.nodeIPs {
+		status.HostIPs = append(status.HostIPs, v1.HostIP{IP: ip})
+	}
+	if len(f.nodeIPs) > 0 {
+		status.HostIP = f.nodeIPs[0]
+	}
+	f.addresses(&status)
+	for i := range f.pod.Spec.InitContainers {
+		status.InitContainerStatuses = append(status.InitContainerStatuses, f.containerStatus(&f.pod.Spec.InitContainers[i]))
+	}
+	for i := range f.pod.Spec.Containers {
+		status.ContainerStatuses = append(status.ContainerStatuses, f.containerStatus(&f.pod.Spec.Containers[i]))
+	}
+	f.conditions(&status)
+	return status
+}
+
+// addresses stay in the status after the end: an ended pod still tells where it was.
+func (f facts) addresses(status *v1.PodStatus) {
+	if f.sandbox == nil {
+		if f.stopped || terminal(f.pod.Status.Phase) {
+			status.PodIP, status.PodIPs = f.pod.Status.PodIP, f.pod.Status.PodIPs
+		}
+		return
+	}
+	for _, ip := range f.sandbox.IPs {
+		status.PodIPs = append(status.PodIPs, v1.PodIP{IP: ip})
+	}
+	if len(f.sandbox.IPs) > 0 {
+		status.PodIP = f.sandbox.IPs[0]
+	}
+}
+
+// phase is the pod's state in one word, by upstream's rules.
+func (f facts) phase() v1.PodPhase {
+	if terminal(f.pod.Status.Phase) {
+		return f.pod.Status.Phase // an ended pod never lives again
+	}
+	if f.failure != nil {
+		return v1.PodFailed
+	}
+	policy := f.pod.Spec.RestartPolicy
+	for i := range f.pod.Spec.InitContainers {
+		c := &f.pod.Spec.InitContainers[i]
+		have := f.containers[c.Name]
+		if have == nil {
+			return v1.PodPending
+		}
+		failed := have.exit != nil && have.exit.Code != 0
+		switch {
+		case isSidecar(c):
+			if !have.started && !f.appsBegan() {
+				return v1.PodPending
+			}
+		case failed && !restarts(f.pod, c, have.exit.Code):
+			return v1.PodFailed
+		case have.exit == nil || failed:
+			return v1.PodPending
+		}
+	}
+	running, ended, succeeded := 0, 0, 0
+	for i := range f.pod.Spec.Containers {
+		have := f.containers[f.pod.Spec.Containers[i].Name]
+		switch {
+		case have == nil || have.record.ID == "":
+			return v1.PodPending
+		case have.running:
+			running++
+		default:
+			ended++
+			if have.exit != nil && have.exit.Code == 0 {
+				succeeded++
+			}
+		}
+	}
+	switch {
+	case running > 0 || policy == v1.RestartPolicyAlways || policy == "":
+		return v1.PodRunning
+	case succeeded == ended:
+		return v1.PodSucceeded
+	case policy == v1.RestartPolicyNever:
+		return v1.PodFailed
+	default:
+		return v1.PodRunning
+	}
+}
+
+func (f facts) appsBegan() bool {
+	for i := range f.pod.Spec.Containers {
+		if have := f.containers[f.pod.Spec.Containers[i].Name]; have != nil && have.record.ID != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// initialized tells whether all init containers have done their work.
+func (f facts) initialized() (bool, []string) {
+	var missing []string
+	for i := range f.pod.Spec.InitContainers {
+		c := &f.pod.Spec.InitContainers[i]
+		have := f.containers[c.Name]
+		done := have != nil && have.exit != nil && have.exit.Code == 0
+		if isSidecar(c) {
+			done = have != nil && (have.started || f.appsBegan())
+		}
+		if !done {
+			missing = append(missing, c.Name)
+		}
+	}
+	return len(missing) == 0, missing
+}
+
+func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
+	no := false
+	status := v1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &no}
+	have := f.containers[c.Name]
+	if have == nil || have.record.ID == "" {
+		waiting := &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
+		if have != nil && have.waiting != nil {
+			waiting = have.waiting
+		}
+		if ready, _ := f.initialized(); !ready && waiting.Reason == "ContainerCreating" || len(f.pod.Spec.InitContainers) > 0 && waiting.Reason == "ContainerCreating" {
+			waiting = &v1.ContainerStateWaiting{Reason: "PodInitializing"}
+		}
+		status.State.Waiting = waiting
+		return status
+	}
+	started := have.started
+	status.Started = &started
+	status.Ready = have.ready && have.started
+	status.ImageID = have.record.ImageID
+	status.ContainerID = containerID(have.record)
+	status.RestartCount = int32(have.record.Attempt)
+	if have.last != nil {
+		status.LastTerminationState.Terminated = have.last
+	}
+	switch {
+	case have.running:
+		status.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(have.record.Started)}
+	case have.waiting != nil:
+		status.State.Waiting = have.waiting
+		status.LastTerminationState.Terminated = terminatedState(have)
+	default:
+		status.State.Terminated = terminatedState(have)
+		// A finished init container counts as ready.
+		status.Ready = isInit(f.pod, c) && have.exit != nil && have.exit.Code == 0
+	}
+	return status
+}
+
+// containerID is how the API names a container: the scheme is the runtime's name.
+func containerID(record runtime.Record) string { return "runc://" + record.ID }
+
+// terminatedState tells how a container's newest attempt ended, nil if it did not.
+func terminatedState(have *container) *v1.ContainerStateTerminated {
+	if have.exit == nil {
+		return nil
+	}
+	reason := have.reason
+	switch {
+	case reason != "":
+	case have.exit.OOMKilled:
+		reason = "OOMKilled"
+	case have.exit.Code == 0:
+		reason = "Completed"
+	default:
+		reason = "Error"
+	}
+	return &v1.ContainerStateTerminated{
+		ExitCode: int32(have.exit.Code), Reason: reason, Message: have.message,
+		StartedAt:   metav1.NewTime(have.record.Started),
+		FinishedAt:  metav1.NewTime(have.exit.Finished),
+		ContainerID: containerID(have.record),
+	}
+}
+
+// conditions sets the five conditions which are the kubelet's; others stay as they are.
+func (f facts) conditions(status *v1.PodStatus) {
+	set := func(kind v1.PodConditionType, value bool, reason, message string) {
+		f.setCondition(status, kind, value, reason, message)
+	}
+	set(v1.PodReadyToStartContainers, f.sandbox != nil, "", "")
+	ended := terminal(status.Phase)
+	switch initialized, missing := f.initialized(); {
+	case ended && status.Phase == v1.PodSucceeded:
+		set(v1.PodInitialized, true, "PodCompleted", "")
+	case initialized:
+		set(v1.PodInitialized, true, "", "")
+	default:
+		set(v1.PodInitialized, false, "ContainersNotInitialized", fmt.Sprintf("containers with incomplete status: %v", missing))
+	}
+	unready := f.unready(status)
+	reason, message := "", ""
+	switch {
+	case status.Phase == v1.PodFailed:
+		reason = "PodFailed"
+	case status.Phase == v1.PodSucceeded:
+		reason = "PodCompleted"
+	case len(unready) > 0:
+		reason, message = "ContainersNotReady", fmt.Sprintf("containers with unready status: %v", unready)
+	}
+	set(v1.ContainersReady, reason == "", reason, message)
+	if reason == "" {
+		reason, message = f.readinessGates()
+	}
+	set(v1.PodReady, reason == "", reason, message)
+	set(v1.PodScheduled, true, "", "")
+	order := []v1.PodConditionType{v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled}
+	slices.SortStableFunc(status.Conditions, func(a, b v1.PodCondition) int {
+		return slices.Index(order, a.Type) - slices.Index(order, b.Type)
+	})
+}
+
+func (f facts) unready(status *v1.PodStatus) []string {
+	var names []string
+	for i := range f.pod.Spec.InitContainers {
+		if isSidecar(&f.pod.Spec.InitContainers[i]) && !status.InitContainerStatuses[i].Ready {
+			names = append(names, f.pod.Spec.InitContainers[i].Name)
+		}
+	}
+	for _, c := range status.ContainerStatuses {
+		if !c.Ready {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+func (f facts) readinessGates() (reason, message string) {
+	var missing []string
+	for _, gate := range f.pod.Spec.ReadinessGates {
+		at := slices.IndexFunc(f.pod.Status.Conditions, func(c v1.PodCondition) bool { return c.Type == gate.ConditionType })
+		if at < 0 {
+			missing = append(missing, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
+		} else if f.pod.Status.Conditions[at].Status != v1.ConditionTrue {
+			missing = append(missing, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, f.pod.Status.Conditions[at].Status))
+		}
+	}
+	if len(missing) == 0 {
+		return "", ""
+	}
+	return "ReadinessGatesNotReady", strings.Join(missing, ", ")
+}
+
+func (f facts) setCondition(status *v1.PodStatus, kind v1.PodConditionType, value bool, reason, message string) {
+	wanted := v1.PodCondition{
+		Type: kind, Status: v1.ConditionFalse, Reason: reason, Message: message,
+		LastTransitionTime: f.now, ObservedGeneration: f.pod.Generation,
+	}
+	if value {
+		wanted.Status = v1.ConditionTrue
+	}
+	for i, have := range status.Conditions {
+		if have.Type != kind {
+			continue
+		}
+		if have.Status == wanted.Status && !have.LastTransitionTime.IsZero() {
+			wanted.LastTransitionTime = have.LastTransitionTime
+		}
+		status.Conditions[i] = wanted
+		return
+	}
+	status.Conditions = append(status.Conditions, wanted)
+}
+
+const (
+	maxMessage      = 4096 // bytes of a termination message file which are read
+	maxMessageLog   = 2048 // bytes, and
+	maxMessageLines = 80   // lines of the log, when it has to serve instead
+)
+
+// terminationMessage is a container's last words: its message file, or the end of its log when the
+// policy allows and the container failed without a word.
+func terminationMessage(record runtime.Record, exit shim.Exit, policy v1.TerminationMessagePolicy) string {
+	message := ""
+	if record.MessagePath != "" {
+		if file, err := os.Open(record.MessagePath); err == nil {
+			data, _ := io.ReadAll(io.LimitReader(file, maxMessage))
+			file.Close()
+			message = string(data)
+		}
+	}
+	if message == "" && exit.Code != 0 && policy == v1.TerminationMessageFallbackToLogsOnError {
+		message = logTail(record.LogPath, maxMessageLines, maxMessageLog)
+	}
+	return message
+}
+
+// timeNow is the present second: the API keeps no fractions.
+func timeNow() metav1.Time { return metav1.NewTime(time.Now().Truncate(time.Second)) }

@@ -1,0 +1,321 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// volumeDir is where a volume stands on the node: as upstream,
+// PODDIR/volumes/kubernetes.io~configmap/NAME.
+func volumeDir(podDir, plugin, name string) string {
+	return filepath.Join(podDir, "volumes", "kubernetes.io~"+plugin, name)
+}
+
+// volumeWriter makes the volumes of one pod.
+type volumeWriter struct {
+	pod    *v1.Pod
+	dir    string // of the pod on the node
+	source sources
+	tokens *tokens
+}
+
+// mounted is what became of a volume: the directory (or file) which containers get.
+type mounted struct {
+	path     string
+	readOnly bool
+	// refresh is when a token in it has to be renewed; zero for never.
+	refresh time.Time
+}
+
+// volume makes one volume or brings it up to date.
+func (w volumeWriter) volume(ctx context.Context, v *v1.Volume) (mounted, error) {
+	switch {
+	case v.EmptyDir != nil:
+		return w.emptyDir(v)
+	case v.HostPath != nil:
+		return mounted{path: v.HostPath.Path}, hostPath(v.HostPath)
+	case v.ConfigMap != nil:
+		files, err := w.configMapFiles(ctx, v.ConfigMap.Name, v.ConfigMap.Items, v.ConfigMap.DefaultMode, v.ConfigMap.Optional)
+		return w.write("configmap", v.Name, files, time.Time{}, err)
+	case v.Secret != nil:
+		files, err := w.secretFiles(ctx, v.Secret.SecretName, v.Secret.Items, v.Secret.DefaultMode, v.Secret.Optional)
+		return w.write("secret", v.Name, files, time.Time{}, err)
+	case v.DownwardAPI != nil:
+		files, err := w.downwardFiles(v.DownwardAPI.Items, v.DownwardAPI.DefaultMode)
+		return w.write("downward-api", v.Name, files, time.Time{}, err)
+	case v.Projected != nil:
+		files, refresh, err := w.projectedFiles(ctx, v.Projected)
+		return w.write("projected", v.Name, files, refresh, err)
+	default:
+		return mounted{}, fmt.Errorf("volume %q is of a type which this node cannot mount", v.Name)
+	}
+}
+
+func (w volumeWriter) write(plugin, name string, files map[string]volumeFile, refresh time.Time, err error) (mounted, error) {
+	if err != nil {
+		return mounted{}, err
+	}
+	dir := volumeDir(w.dir, plugin, name)
+	_, err = writeVolume(dir, files, w.fsGroup())
+	return mounted{path: dir, readOnly: true, refresh: refresh}, err
+}
+
+func (w volumeWriter) fsGroup() *int64 {
+	if w.pod.Spec.SecurityContext == nil {
+		return nil
+	}
+	return w.pod.Spec.SecurityContext.FSGroup
+}
+
+func (w volumeWriter) emptyDir(v *v1.Volume) (mounted, error) {
+	dir := volumeDir(w.dir, "empty-dir", v.Name)
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return mounted{}, fmt.Errorf("make emptyDir: %w", err)
+		}
+	}
+	if v.EmptyDir.Medium == v1.StorageMediumMemory && !isMountPoint(dir) {
+		options := "mode=0777"
+		if limit := v.EmptyDir.SizeLimit; limit != nil && limit.Value() > 0 {
+			options += ",size=" + strconv.FormatInt(limit.Value(), 10)
+		}
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+			return mounted{}, fmt.Errorf("mount emptyDir in memory: %w", err)
+		}
+	}
+	mode := fs.FileMode(0o777)
+	if gid := w.fsGroup(); gid != nil {
+		mode |= fs.ModeSetgid // new files get the group, too
+		if err := os.Chown(dir, -1, int(*gid)); err != nil {
+			return mounted{}, fmt.Errorf("make emptyDir: %w", err)
+		}
+	}
+	return mounted{path: dir}, os.Chmod(dir, mode)
+}
+
+// isMountPoint compares the device of a directory with that of its parent.
+func isMountPoint(dir string) bool {
+	var here, parent unix.Stat_t
+	if unix.Stat(dir, &here) != nil || unix.Stat(filepath.Dir(dir), &parent) != nil {
+		return false
+	}
+	return here.Dev != parent.Dev
+}
+
+// hostPath checks the path, or makes it when its type says so.
+func hostPath(v *v1.HostPathVolumeSource) error {
+	kind := v1.HostPathUnset
+	if v.Type != nil {
+		kind = *v.Type
+	}
+	switch kind {
+	case v1.HostPathDirectoryOrCreate:
+		if err := os.MkdirAll(v.Path, 0o755); err != nil {
+			return fmt.Errorf("make hostPath: %w", err)
+		}
+	case v1.HostPathFileOrCreate:
+		f, err := os.OpenFile(v.Path, os.O_CREATE|os.O_RDONLY, 0o644)
+		if err != nil {
+			return fmt.Errorf("make hostPath: %w", err)
+		}
+		f.Close()
+	case v1.HostPathUnset:
+		return nil // whatever is there; container start makes a directory when there is nothing
+	}
+	info, err := os.Stat(v.Path)
+	if err != nil {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s: %w", v.Path, kindName(kind), err)
+	}
+	want := map[v1.HostPathType]bool{
+		v1.HostPathDirectory: info.IsDir(), v1.HostPathDirectoryOrCreate: info.IsDir(),
+		v1.HostPathFile: info.Mode().IsRegular(), v1.HostPathFileOrCreate: info.Mode().IsRegular(),
+		v1.HostPathSocket:  info.Mode()&fs.ModeSocket != 0,
+		v1.HostPathCharDev: info.Mode()&fs.ModeCharDevice != 0,
+		v1.HostPathBlockDev: info.Mode()&fs.ModeDevice != 0 &&
+			info.Mode()&fs.ModeCharDevice == 0,
+	}
+	if !want[kind] {
+		return fmt.Errorf("hostPath type check failed: %s is not a %s", v.Path, kindName(kind))
+	}
+	return nil
+}
+
+func kindName(kind v1.HostPathType) string {
+	switch kind {
+	case v1.HostPathDirectory, v1.HostPathDirectoryOrCreate:
+		return "directory"
+	case v1.HostPathSocket:
+		return "socket file"
+	case v1.HostPathCharDev:
+		return "character device"
+	case v1.HostPathBlockDev:
+		return "block device"
+	default:
+		return "file"
+	}
+}
+
+// configMapFiles are the keys of a ConfigMap as files, all or those which items name.
+func (w volumeWriter) configMapFiles(ctx context.Context, name string, items []v1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
+	data := map[string][]byte{}
+	object, err := w.source.configMap(ctx, name)
+	if err != nil {
+		if !isOptional(optional) || !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+	} else {
+		for key, value := range object.Data {
+			data[key] = []byte(value)
+		}
+		for key, value := range object.BinaryData {
+			data[key] = value
+		}
+	}
+	return pickKeys(data, items, mode, isOptional(optional), "configmap")
+}
+
+func (w volumeWriter) secretFiles(ctx context.Context, name string, items []v1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
+	var data map[string][]byte
+	object, err := w.source.secret(ctx, name)
+	if err != nil {
+		if !isOptional(optional) || !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+	} else {
+		data = object.Data
+	}
+	return pickKeys(data, items, mode, isOptional(optional), "secret")
+}
+
+func isOptional(flag *bool) bool { return flag != nil && *flag }
+
+func fileMode(mode, fallback *int32) fs.FileMode {
+	switch {
+	case mode != nil:
+		return fs.FileMode(*mode) & 0o777
+	case fallback != nil:
+		return fs.FileMode(*fallback) & 0o777
+	default:
+		return 0o644
+	}
+}
+
+func pickKeys(data map[string][]byte, items []v1.KeyToPath, mode *int32, optional bool, kind string) (map[string]volumeFile, error) {
+	files := map[string]volumeFile{}
+	if len(items) == 0 {
+		for key, value := range data {
+			files[key] = volumeFile{value, fileMode(nil, mode)}
+		}
+		return files, nil
+	}
+	for _, item := range items {
+		value, ok := data[item.Key]
+		if !ok {
+			if optional {
+				continue
+			}
+			return nil, fmt.Errorf("%s references non-existent %s key: %s", kind, kind, item.Key)
+		}
+		files[filepath.Clean(item.Path)] = volumeFile{value, fileMode(item.Mode, mode)}
+	}
+	return files, nil
+}
+
+func (w volumeWriter) downwardFiles(items []v1.DownwardAPIVolumeFile, mode *int32) (map[string]volumeFile, error) {
+	files := map[string]volumeFile{}
+	for _, item := range items {
+		var value string
+		var err error
+		switch {
+		case item.FieldRef != nil:
+			value, err = w.source.field(item.FieldRef.FieldPath)
+		case item.ResourceFieldRef != nil:
+			c := findContainer(w.pod, item.ResourceFieldRef.ContainerName)
+			if c == nil {
+				return nil, fmt.Errorf("container %s not found", item.ResourceFieldRef.ContainerName)
+			}
+			value = strconv.FormatInt(containerResource(c, item.ResourceFieldRef, w.source.allocatable), 10)
+		}
+		if err != nil {
+			return nil, err
+		}
+		files[filepath.Clean(item.Path)] = volumeFile{[]byte(value), fileMode(item.Mode, mode)}
+	}
+	return files, nil
+}
+
+// projectedFiles are the files of several sources in one volume. The volume kube-api-access-… which
+// every pod gets is one: token, ca.crt, namespace.
+func (w volumeWriter) projectedFiles(ctx context.Context, v *v1.ProjectedVolumeSource) (map[string]volumeFile, time.Time, error) {
+	all := map[string]volumeFile{}
+	var refresh time.Time
+	for _, source := range v.Sources {
+		var files map[string]volumeFile
+		var err error
+		switch {
+		case source.ConfigMap != nil:
+			files, err = w.configMapFiles(ctx, source.ConfigMap.Name, source.ConfigMap.Items, v.DefaultMode, source.ConfigMap.Optional)
+		case source.Secret != nil:
+			files, err = w.secretFiles(ctx, source.Secret.Name, source.Secret.Items, v.DefaultMode, source.Secret.Optional)
+		case source.DownwardAPI != nil:
+			files, err = w.downwardFiles(source.DownwardAPI.Items, v.DefaultMode)
+		case source.ServiceAccountToken != nil:
+			var token serviceToken
+			token, err = w.tokens.get(ctx, w.pod, source.ServiceAccountToken)
+			files = map[string]volumeFile{filepath.Clean(source.ServiceAccountToken.Path): {[]byte(token.text), fileMode(nil, v.DefaultMode)}}
+			if refresh.IsZero() || token.refresh.Before(refresh) {
+				refresh = token.refresh
+			}
+		default:
+			err = errors.New("projected volume has a source which this node does not know")
+		}
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		for name, file := range files {
+			all[name] = file
+		}
+	}
+	return all, refresh, nil
+}
+
+// removePodDir unmounts what is mounted in a pod's directory and removes it. Nothing outside is
+// touched: a hostPath volume is never mounted there, only into containers.
+func removePodDir(dir string) error {
+	var mounts []string
+	err := filepath.WalkDir(filepath.Join(dir, "volumes", "kubernetes.io~empty-dir"), func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return nil
+		}
+		if isMountPoint(path) {
+			mounts = append(mounts, path)
+			return filepath.SkipDir
+		}
+		if filepath.Base(filepath.Dir(path)) == "kubernetes.io~empty-dir" {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove pod directory: %w", err)
+	}
+	for _, path := range append(mounts, filepath.Join(dir, "shm")) {
+		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s: %w", path, err)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove pod directory: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,501 @@
+package kubelet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podarium/podarium/kubelet/runtime"
+	"github.com/podarium/podarium/kubelet/shim"
+)
+
+// worker looks after one pod. Its goroutine alone makes and removes things; others tell it what
+// happened by changing a field under the lock and waking it.
+type worker struct {
+	k    *Kubelet
+	uid  types.UID
+	wake chan struct{} // holds one token: however often it is woken, it looks once
+
+	alive    context.Context // ends when the pod is to be deleted: pulls and hooks stop
+	endAlive context.CancelFunc
+
+	// The goroutine's own.
+	mountRetry, sandboxRetry, deleteRetry quickRetry
+	mountFailure                          string // last one told as event
+
+	mu         sync.Mutex
+	pod        *v1.Pod // newest that the API server told
+	gone       bool    // the API object is deleted
+	finished   bool    // nothing of the pod is left on the node
+	hurry      chan struct{}
+	sandbox    *sandboxRecord
+	containers map[string]*container
+	volumes    map[string]mounted
+	stale      bool          // a ConfigMap or Secret of the volumes changed
+	failure    *podFailure   // the whole pod failed: deadline exceeded
+	stopped    bool          // all containers ended for good and the sandbox is gone
+	status     v1.PodStatus  // what the API server shall know
+	published  bool          // status was computed at least once
+	dirty      bool          // status is not written yet
+	writing    bool          // a goroutine writes it
+	written    chan struct{} // closed when it has written all
+	startTime  metav1.Time   // when this kubelet first saw the pod
+}
+
+// podFailure is why a pod as a whole failed.
+type podFailure struct{ reason, message string }
+
+// container is what the worker knows of one container of the pod: its newest attempt.
+type container struct {
+	record  runtime.Record // zero before the first attempt
+	running bool
+	exit    *shim.Exit // how the newest attempt ended
+	reason  string     // why it ended, when the kubelet knows better than the exit status
+	message string     // its last words
+	exited  chan struct{}
+
+	last    *v1.ContainerStateTerminated // the attempt before
+	waiting *v1.ContainerStateWaiting    // why it does not run
+	started bool                         // startup probe passed
+	ready   bool                         // readiness probe passes
+	probes  context.CancelFunc
+
+	restart backoff
+	pull    backoff
+	retry   quickRetry
+	retryAt time.Time
+	pullErr string
+}
+
+// never is a wait without end: the next wake-up comes from outside.
+const never = time.Duration(1<<63 - 1)
+
+func newWorker(k *Kubelet, pod *v1.Pod) *worker {
+	w := &worker{
+		k: k, uid: pod.UID, wake: make(chan struct{}, 1), pod: pod, hurry: make(chan struct{}),
+		containers: map[string]*container{}, volumes: map[string]mounted{},
+	}
+	w.alive, w.endAlive = context.WithCancel(k.ctx)
+	w.startTime = metav1.Now()
+	if pod.Status.StartTime != nil {
+		w.startTime = *pod.Status.StartTime
+	}
+	return w
+}
+
+func (w *worker) wakeUp() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // it is going to look anyway
+	}
+}
+
+// update brings a newer version of the pod.
+func (w *worker) update(pod *v1.Pod) {
+	w.mu.Lock()
+	if olderVersion(pod, w.pod) {
+		w.mu.Unlock()
+		return
+	}
+	shorter := deletionGrace(pod) < deletionGrace(w.pod)
+	w.pod = pod
+	if pod.DeletionTimestamp != nil {
+		w.endAlive()
+	}
+	if shorter {
+		close(w.hurry)
+		w.hurry = make(chan struct{})
+	}
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+// removed says that the API object is gone: a forced deletion, or the end of an orderly one.
+func (w *worker) removed() {
+	w.mu.Lock()
+	w.gone = true
+	w.endAlive()
+	close(w.hurry)
+	w.hurry = make(chan struct{})
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+// run is the worker's goroutine.
+func (w *worker) run() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-w.k.ctx.Done():
+			return
+		case <-w.wake:
+		case <-timer.C:
+		}
+		wait := w.sync()
+		w.mu.Lock()
+		over := w.finished && w.gone
+		w.mu.Unlock()
+		if over {
+			w.k.forget(w.uid)
+			return
+		}
+		timer.Stop()
+		if wait != never {
+			timer.Reset(wait)
+		}
+	}
+}
+
+// sync compares what is with what shall be, does what is missing, and returns when to look again
+// though nothing happens.
+func (w *worker) sync() time.Duration {
+	w.mu.Lock()
+	pod, gone, finished := w.pod, w.gone, w.finished
+	w.mu.Unlock()
+	switch {
+	case finished:
+		return never
+	case gone || pod.DeletionTimestamp != nil:
+		return w.terminate(pod, gone)
+	case w.over(pod):
+		return w.stop(pod)
+	}
+	// An image pull may take long; then the pod's status says meanwhile what it waits for.
+	early := time.AfterFunc(earlyStatus, w.publish)
+	wait := w.converge(pod)
+	early.Stop()
+	w.publish()
+	return wait
+}
+
+// earlyStatus is how long a start may take before its progress is published.
+const earlyStatus = 500 * time.Millisecond
+
+// over tells whether the pod has come to its end, and notes when it has lived too long.
+func (w *worker) over(pod *v1.Pod) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if limit := pod.Spec.ActiveDeadlineSeconds; limit != nil && w.failure == nil {
+		if time.Since(w.startTime.Time) >= time.Duration(*limit)*time.Second && !terminal(pod.Status.Phase) {
+			w.failure = &podFailure{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
+			w.k.event(pod, "", v1.EventTypeNormal, "DeadlineExceeded", w.failure.message)
+		}
+	}
+	return w.failure != nil || terminal(pod.Status.Phase) || terminal(w.phase())
+}
+
+func terminal(phase v1.PodPhase) bool { return phase == v1.PodSucceeded || phase == v1.PodFailed }
+
+// converge makes volumes and sandbox, then starts what has to run.
+func (w *worker) converge(pod *v1.Pod) time.Duration {
+	var volumesErr, sandboxErr error
+	var both sync.WaitGroup
+	both.Go(func() { volumesErr = w.mountVolumes(pod) })
+	sandboxErr = w.ensureSandbox(pod)
+	both.Wait()
+	if volumesErr != nil {
+		if w.alive.Err() != nil {
+			return never
+		}
+		w.reportMountFailure(pod, volumesErr)
+		return w.mountRetry.next()
+	}
+	if sandboxErr != nil {
+		if w.alive.Err() != nil {
+			return never
+		}
+		w.k.event(pod, "", v1.EventTypeWarning, "FailedCreatePodSandBox",
+			fmt.Sprintf("Failed to create pod sandbox: %v", sandboxErr))
+		return w.sandboxRetry.next()
+	}
+	w.mountRetry.reset()
+	w.sandboxRetry.reset()
+	wait := min(w.startContainers(pod), w.nextRefresh(), w.untilDeadline(pod))
+	return wait
+}
+
+func (w *worker) reportMountFailure(pod *v1.Pod, err error) {
+	if text := err.Error(); text != w.mountFailure {
+		w.mountFailure = text
+		w.k.event(pod, "", v1.EventTypeWarning, "FailedMount", text)
+	}
+}
+
+func (w *worker) untilDeadline(pod *v1.Pod) time.Duration {
+	if pod.Spec.ActiveDeadlineSeconds == nil {
+		return never
+	}
+	end := w.startTime.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second)
+	return max(0, time.Until(end))
+}
+
+// nextRefresh is when the first of the volumes' tokens has to be renewed.
+func (w *worker) nextRefresh() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	wait := never
+	for _, volume := range w.volumes {
+		if !volume.refresh.IsZero() {
+			wait = min(wait, max(0, time.Until(volume.refresh)))
+		}
+	}
+	return wait
+}
+
+// mountVolumes makes the volumes which are missing, and renews those whose content may have changed.
+func (w *worker) mountVolumes(pod *v1.Pod) error {
+	w.mu.Lock()
+	stale := w.stale
+	w.stale = false
+	w.mu.Unlock()
+	writer := volumeWriter{pod: pod, dir: w.k.podDir(string(pod.UID)), source: w.sources(pod), tokens: w.k.tokens}
+	for i := range pod.Spec.Volumes {
+		volume := &pod.Spec.Volumes[i]
+		w.mu.Lock()
+		have, ok := w.volumes[volume.Name]
+		w.mu.Unlock()
+		old := !have.refresh.IsZero() && time.Now().After(have.refresh)
+		if ok && !old && !stale && volume.DownwardAPI == nil {
+			continue
+		}
+		made, err := writer.volume(w.alive, volume)
+		if err != nil {
+			w.mu.Lock()
+			w.stale = w.stale || stale
+			w.mu.Unlock()
+			return fmt.Errorf("MountVolume.SetUp failed for volume %q : %w", volume.Name, err)
+		}
+		w.mu.Lock()
+		w.volumes[volume.Name] = made
+		w.mu.Unlock()
+	}
+	return nil
+}
+
+// contentChanged is called when a ConfigMap or Secret of this pod is not what it was.
+func (w *worker) contentChanged() {
+	w.mu.Lock()
+	w.stale = true
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+// sources is what environment variables and volumes of this pod may refer to.
+func (w *worker) sources(pod *v1.Pod) sources {
+	w.mu.Lock()
+	var ips []string
+	if w.sandbox != nil {
+		ips = w.sandbox.IPs
+	}
+	w.mu.Unlock()
+	return sources{
+		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable, services: w.k.serviceList(),
+		configMap: func(ctx context.Context, name string) (*v1.ConfigMap, error) {
+			return w.k.objects.configMap(ctx, w.uid, w.contentChanged, pod.Namespace, name)
+		},
+		secret: func(ctx context.Context, name string) (*v1.Secret, error) {
+			return w.k.objects.secret(ctx, w.uid, w.contentChanged, pod.Namespace, name)
+		},
+	}
+}
+
+// ensureSandbox makes the sandbox unless there is one.
+func (w *worker) ensureSandbox(pod *v1.Pod) error {
+	w.mu.Lock()
+	have := w.sandbox != nil
+	w.mu.Unlock()
+	if have {
+		return nil
+	}
+	if !w.k.acquireStart(w.alive) {
+		return w.alive.Err()
+	}
+	defer w.k.releaseStart()
+	sandbox, err := w.k.createSandbox(w.alive, pod)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.sandbox = &sandbox
+	w.mu.Unlock()
+	slog.Info("Pod has a sandbox", "pod", podName(pod), "ips", sandbox.IPs)
+	return nil
+}
+
+// startContainers starts init containers in order, then all others at once. It returns when a
+// container that waits for its back-off may be tried again.
+func (w *worker) startContainers(pod *v1.Pod) time.Duration {
+	wait := never
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		again := w.ensureContainer(pod, c)
+		wait = min(wait, again)
+		if !w.initPassed(c) {
+			return wait
+		}
+	}
+	waits := make([]time.Duration, len(pod.Spec.Containers))
+	var all sync.WaitGroup
+	for i := range pod.Spec.Containers {
+		all.Go(func() { waits[i] = w.ensureContainer(pod, &pod.Spec.Containers[i]) })
+	}
+	all.Wait()
+	for _, again := range waits {
+		wait = min(wait, again)
+	}
+	return wait
+}
+
+// initPassed tells whether the next init container may start: this one has succeeded, or it is a
+// sidecar and has started.
+func (w *worker) initPassed(c *v1.Container) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	have := w.containers[c.Name]
+	if have == nil {
+		return false
+	}
+	if isSidecar(c) {
+		return have.running && have.started
+	}
+	return have.exit != nil && have.exit.Code == 0
+}
+
+// ensureContainer starts a container when it shall run and its back-off is over.
+func (w *worker) ensureContainer(pod *v1.Pod, c *v1.Container) time.Duration {
+	w.mu.Lock()
+	have := w.containers[c.Name]
+	if have == nil {
+		have = &container{waiting: &v1.ContainerStateWaiting{Reason: "ContainerCreating"}}
+		w.containers[c.Name] = have
+	}
+	if have.running {
+		changed := have.record.SpecHash != specHash(c)
+		w.mu.Unlock()
+		if changed {
+			go w.restartChanged(pod, c)
+		}
+		return never
+	}
+	now := time.Now()
+	if have.exit != nil {
+		if !restarts(pod, c, have.exit.Code) {
+			have.waiting = nil
+			w.mu.Unlock()
+			return never
+		}
+		if rest := have.restart.remaining(now); rest > 0 {
+			w.backOff(pod, c, have)
+			w.mu.Unlock()
+			return rest
+		}
+	}
+	rest := max(have.pull.remaining(now), have.retryAt.Sub(now))
+	if rest > 0 {
+		if have.pull.remaining(now) > 0 {
+			w.pullBackOff(pod, c, have)
+		}
+		w.mu.Unlock()
+		return rest
+	}
+	w.mu.Unlock()
+	return w.start(pod, c, have)
+}
+
+// backOff notes that a container has ended too often to be started at once.
+func (w *worker) backOff(pod *v1.Pod, c *v1.Container, have *container) {
+	reason := fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", have.restart.delay, c.Name, podFullName(pod))
+	if have.waiting == nil || have.waiting.Reason != "CrashLoopBackOff" {
+		w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "BackOff",
+			fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, podFullName(pod)))
+	}
+	have.waiting = &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: reason}
+}
+
+func (w *worker) pullBackOff(pod *v1.Pod, c *v1.Container, have *container) {
+	message := fmt.Sprintf("Back-off pulling image %q: %s", c.Image, have.pullErr)
+	if have.waiting == nil || have.waiting.Reason != "ImagePullBackOff" {
+		w.k.event(pod, containerPath(pod, c), v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
+		w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
+	}
+	have.waiting = &v1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}
+}
+
+// restarts tells whether a container which ended is started again.
+func restarts(pod *v1.Pod, c *v1.Container, code int) bool {
+	policy := pod.Spec.RestartPolicy
+	if c.RestartPolicy != nil {
+		policy = v1.RestartPolicy(*c.RestartPolicy)
+	}
+	if isInit(pod, c) && !isSidecar(c) {
+		return code != 0 && policy != v1.RestartPolicyNever
+	}
+	switch policy {
+	case v1.RestartPolicyNever:
+		return false
+	case v1.RestartPolicyOnFailure:
+		return code != 0
+	default:
+		return true
+	}
+}
+
+func isInit(pod *v1.Pod, c *v1.Container) bool {
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == c.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// watch waits for the end of a running container and notes it.
+func (w *worker) watch(have *container, record runtime.Record) {
+	exit, ok := w.k.runtime.Wait(w.k.ctx, record.ID)
+	if w.k.ctx.Err() != nil {
+		return // the kubelet ends; the container does not
+	}
+	if !ok {
+		slog.Warn("Container has lost its shim", "container", record.Name, "pod", record.PodName)
+		exit = shim.Exit{Code: 137, Finished: time.Now().UTC()}
+	}
+	if err := w.k.runtime.Release(w.k.ctx, record.ID); err != nil {
+		slog.Error("Releasing ended container", "container", record.Name, "pod", record.PodName, "error", err)
+	}
+	if !ok {
+		if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), exit); err != nil {
+			slog.Error("Writing exit status", "container", record.Name, "error", err)
+		}
+	}
+	slog.Info("Container ended", "pod", record.PodNamespace+"/"+record.PodName, "container", record.Name, "exitCode", exit.Code)
+	w.ended(have, record, exit)
+}
+
+func (w *worker) ended(have *container, record runtime.Record, exit shim.Exit) {
+	w.mu.Lock()
+	policy := v1.TerminationMessageReadFile
+	if c := findContainer(w.pod, record.Name); c != nil && c.TerminationMessagePolicy != "" {
+		policy = c.TerminationMessagePolicy
+	}
+	have.running, have.ready, have.started = false, false, false
+	have.exit, have.waiting = &exit, nil
+	have.message = terminationMessage(record, exit, policy)
+	if have.probes != nil {
+		have.probes()
+		have.probes = nil
+	}
+	if exit.Finished.Sub(record.Started) > backoffReset {
+		have.restart = backoff{}
+	}
+	have.restart.since = exit.Finished
+	close(have.exited)
+	w.mu.Unlock()
+	w.wakeUp()
+}
