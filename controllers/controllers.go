@@ -68,6 +68,8 @@ var all = []struct {
 	{"node-lifecycle-controller", nodeLifecycle},                 // nodelifecycle.go, nodetaints.go
 	{"taint-eviction-controller", taintEviction},                 // tainteviction.go
 	{"pod-garbage-collector-controller", podGarbageCollector},    // podgc.go
+	{"namespace-controller", namespaces},                         // namespace.go
+	{"garbage-collector-controller", garbageCollector},           // gc.go, gcgraph.go
 }
 
 // cluster is what every controller is given: clients, shared caches, a way to write events.
@@ -79,6 +81,7 @@ type cluster struct {
 	discovery   discovery.DiscoveryInterface
 	informers   informers.SharedInformerFactory
 	broadcaster record.EventBroadcaster
+	resources   *allResources // every object of the cluster, as metadata
 }
 
 // Run controls the cluster until ctx is done. It waits patiently for an API server which is not up yet.
@@ -125,6 +128,7 @@ func control(ctx context.Context, cfg Config, client kubernetes.Interface) error
 		informers:   informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim)),
 		broadcaster: broadcaster,
 	}
+	c.resources = newAllResources(c)
 	return c.run(ctx)
 }
 
