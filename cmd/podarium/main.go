@@ -34,11 +34,13 @@ var commands = []command{
 	{name: "demo", help: "tell the way of a request on the running lab", run: demoCommand},
 	{name: "status", help: "what a lab consists of now", run: statusCommand},
 	{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
+	{name: "image", help: "list, load, pull: the images of a store", run: imageCommand},
 	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
 	{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},
 	{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
 	{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
+	{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: kubeletCommand},
 	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
 
 	{name: "world", argv: lab.WorldArgv0, run: worldCommand},

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/podarium/podarium/kubelet/image"
+)
+
+const imageHelp = `image shows and fills a store of container images.
+
+  podarium image list                 what is there
+  podarium image load FILE            from docker save, an OCI archive or an OCI layout directory
+  podarium image pull REF             from a registry
+`
+
+func imageCommand(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		fmt.Fprint(os.Stdout, imageHelp)
+		return exitCode(2)
+	}
+	flags := newFlagSet("podarium image "+args[0], imageHelp)
+	root := flags.String("image-root", "/var/lib/podarium/images", "`directory` of the store")
+	proxy := flags.String("image-pull-proxy", "", "HTTP proxy for pulls, unix:///`socket`")
+	insecure := flags.Bool("insecure", false, "pull by plain http")
+	if err := flags.Parse(args[1:]); err != nil {
+		return exitOnUsage(err)
+	}
+	store, err := image.Open(*root)
+	if err != nil {
+		return err
+	}
+	rest := flags.Args()
+	switch {
+	case args[0] == "list" && len(rest) == 0:
+		return imageList(store)
+	case args[0] == "load" && len(rest) == 1:
+		refs, err := store.Load(ctx, rest[0])
+		for _, ref := range refs {
+			fmt.Println("loaded", ref)
+		}
+		return err
+	case args[0] == "pull" && len(rest) == 1:
+		return imagePull(ctx, store, rest[0], *proxy, *insecure)
+	default:
+		return errors.New("use: podarium image list | load FILE | pull REF")
+	}
+}
+
+func imageList(store *image.Store) error {
+	images, err := store.List()
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
+	fmt.Fprintln(table, "IMAGE\tID\tSIZE\tCREATED")
+	for _, img := range images {
+		created := "-"
+		if !img.Created.IsZero() {
+			created = img.Created.Format(time.DateOnly)
+		}
+		id := strings.TrimPrefix(img.ConfigDigest, "sha256:")
+		fmt.Fprintf(table, "%s\t%.12s\t%.1f MB\t%s\n", img.Ref, id, float64(img.Size)/1e6, created)
+	}
+	return table.Flush()
+}
+
+func imagePull(ctx context.Context, store *image.Store, ref, proxy string, insecure bool) error {
+	opts := image.PullOptions{Insecure: insecure}
+	if proxy != "" {
+		socket, ok := strings.CutPrefix(proxy, "unix://")
+		if !ok {
+			return fmt.Errorf("--image-pull-proxy %q does not begin with unix://", proxy)
+		}
+		opts.Dial = image.ThroughProxy(socket)
+	}
+	img, err := store.Pull(ctx, ref, opts)
+	if err != nil {
+		return err
+	}
+	fmt.Println("pulled", img.Ref, img.Digest)
+	return nil
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/kubelet"
+)
+
+const kubeletHelp = `kubelet is the node agent: it runs the pods which are assigned to its node, as
+containers made by runc, and tells the API server how they are.
+
+  podarium kubelet --kubeconfig /etc/kubernetes/kubelet.conf --node-ip 192.168.56.11
+
+Stopping the kubelet stops no container; the next one finds them again.
+`
+
+// kubeletFlags are the kubelet's flags as they were typed.
+type kubeletFlags struct {
+	kubeconfig, hostname, nodeIP, labels, taints string
+	rootDir, logDir, imageRoot, shim, cgroupRoot string
+	clusterDNS, clusterDomain, resolvConf        string
+	cniConfDir, cniBinDir, cniCacheDir           string
+	clientCA, cert, key, address, pullProxy      string
+	clusterCIDR, podNetwork                      string
+	port, leaseSeconds, verbosity                int
+}
+
+func kubeletCommand(ctx context.Context, args []string) error {
+	f, err := parseKubeletFlags(args)
+	if err != nil {
+		return err
+	}
+	setupLogging(f.verbosity)
+	cfg, err := f.config()
+	if err != nil {
+		return err
+	}
+	if cfg.Client, err = kube.Client(f.kubeconfig, "kubelet"); err != nil {
+		return err
+	}
+	return withPodNetwork(ctx, f, cfg)
+}
+
+// withPodNetwork runs the kubelet and, beside it, what keeps this node's routes and CNI configuration.
+// Without --cluster-cidr somebody else configures the pod network.
+func withPodNetwork(ctx context.Context, f kubeletFlags, cfg kubelet.Config) error {
+	if f.clusterCIDR == "" {
+		return kubelet.Run(ctx, cfg)
+	}
+	cidr, err := netip.ParsePrefix(f.clusterCIDR)
+	if err != nil {
+		return fmt.Errorf("--cluster-cidr %q is not a range such as 10.244.0.0/16", f.clusterCIDR)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	network := podNetwork{node: cfg.NodeName, clusterCIDR: cidr, confDir: cfg.CNIConfDir}
+	done := make(chan error, 1)
+	go func() { done <- network.run(ctx, cfg.Client) }()
+	err = kubelet.Run(ctx, cfg)
+	cancel()
+	return errors.Join(err, <-done)
+}
+
+func parseKubeletFlags(args []string) (kubeletFlags, error) {
+	var f kubeletFlags
+	flags := newFlagSet("kubelet", kubeletHelp)
+	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` which says where the API server is and who we are")
+	flags.StringVar(&f.hostname, "hostname-override", "", "`name` of the node; default: the host name")
+	flags.StringVar(&f.nodeIP, "node-ip", "", "`address` of the node; two with a comma for two families")
+	flags.StringVar(&f.labels, "node-labels", "", "`labels` to register with: key=value,…")
+	flags.StringVar(&f.taints, "register-with-taints", "", "`taints` to register with: key=value:effect,…")
+	flags.StringVar(&f.rootDir, "root-dir", "/var/lib/kubelet", "`directory` of all state")
+	flags.StringVar(&f.logDir, "pod-logs-dir", "/var/log/pods", "`directory` of the containers' logs")
+	flags.StringVar(&f.imageRoot, "image-root", "/var/lib/podarium/images", "`directory` of the images; several nodes may share one")
+	flags.StringVar(&f.shim, "container-shim", "", "`program` which is the parent of containers; default: podarium-shim beside this program")
+	flags.StringVar(&f.cgroupRoot, "cgroup-root", "", "control `group` under which /kubepods is made")
+	flags.StringVar(&f.clusterDNS, "cluster-dns", "", "`address` of the cluster's DNS, several with commas")
+	flags.StringVar(&f.clusterDomain, "cluster-domain", "cluster.local", "`domain` of the cluster")
+	flags.StringVar(&f.resolvConf, "resolv-conf", "/etc/resolv.conf", "the node's resolver `file`, for pods with dnsPolicy Default")
+	flags.StringVar(&f.cniConfDir, "cni-conf-dir", "/etc/cni/net.d", "`directory` of CNI configurations; the first by name counts")
+	flags.StringVar(&f.cniBinDir, "cni-bin-dir", "/opt/cni/bin", "`directory` of CNI plugins")
+	flags.StringVar(&f.cniCacheDir, "cni-cache-dir", "/var/lib/cni", "`directory` in which CNI attachments are noted")
+	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods; with it the kubelet keeps routes and the CNI configuration")
+	flags.StringVar(&f.podNetwork, "pod-network", "host-gw", "how pods reach other nodes: host-gw")
+	flags.StringVar(&f.clientCA, "client-ca-file", "", "`file` of the CA whose clients may use the kubelet's API")
+	flags.StringVar(&f.cert, "tls-cert-file", "", "`file` of the kubelet API's certificate")
+	flags.StringVar(&f.key, "tls-private-key-file", "", "`file` of its key")
+	flags.StringVar(&f.address, "address", "", "`address` of the kubelet's API; default: all")
+	flags.IntVar(&f.port, "port", 10250, "`port` of the kubelet's API")
+	flags.StringVar(&f.pullProxy, "image-pull-proxy", "", "HTTP proxy for image pulls, unix:///`socket`")
+	flags.IntVar(&f.leaseSeconds, "node-lease-duration", 40, "`seconds` which a heartbeat holds; the interval is a quarter")
+	flags.IntVar(&f.verbosity, "v", 2, "log `level`; 4 and more tells the reasons")
+	return f, parseFlags(flags, args)
+}
+
+// config checks the flags and says what is wrong with all of them at once.
+func (f kubeletFlags) config() (kubelet.Config, error) {
+	cfg := kubelet.Config{
+		NodeName: strings.ToLower(f.hostname),
+		RootDir:  f.rootDir, LogDir: f.logDir, ImageRoot: f.imageRoot, ShimPath: f.shim, CgroupRoot: f.cgroupRoot,
+		ClusterDomain: f.clusterDomain, ResolvConf: f.resolvConf,
+		CNIConfDir: f.cniConfDir, CNIBinDir: f.cniBinDir, CNICacheDir: f.cniCacheDir,
+		Address: f.address, Port: f.port, ClientCAFile: f.clientCA, TLSCertFile: f.cert, TLSKeyFile: f.key,
+		LeaseDuration: time.Duration(f.leaseSeconds) * time.Second,
+	}
+	var errs []error
+	problem := func(err error) { errs = append(errs, err) }
+	for flag, value := range map[string]string{"client-ca-file": f.clientCA, "tls-cert-file": f.cert, "tls-private-key-file": f.key, "node-ip": f.nodeIP} {
+		if value == "" {
+			problem(fmt.Errorf("--%s is needed", flag))
+		}
+	}
+	if f.podNetwork != "host-gw" {
+		problem(fmt.Errorf("--pod-network %q: only host-gw is offered", f.podNetwork))
+	}
+	if f.leaseSeconds < 4 {
+		problem(fmt.Errorf("--node-lease-duration %d is less than 4", f.leaseSeconds))
+	}
+	var err error
+	cfg.NodeIPs, err = addressList("node-ip", f.nodeIP)
+	problem(err)
+	cfg.ClusterDNS, err = addressList("cluster-dns", f.clusterDNS)
+	problem(err)
+	cfg.NodeLabels, err = nodeLabels(f.labels)
+	problem(err)
+	cfg.Taints, err = nodeTaints(f.taints)
+	problem(err)
+	if f.pullProxy != "" {
+		socket, ok := strings.CutPrefix(f.pullProxy, "unix://")
+		if !ok {
+			problem(fmt.Errorf("--image-pull-proxy %q does not begin with unix://", f.pullProxy))
+		}
+		cfg.ImagePullProxy = socket
+	}
+	if cfg.NodeName == "" {
+		cfg.NodeName, err = os.Hostname()
+		problem(err)
+	}
+	if cfg.ShimPath == "" {
+		self, err := os.Executable()
+		problem(err)
+		cfg.ShimPath = filepath.Join(filepath.Dir(self), "podarium-shim")
+	}
+	return cfg, errors.Join(errs...)
+}
+
+func addressList(flag, text string) ([]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	list := strings.Split(text, ",")
+	for _, address := range list {
+		if net.ParseIP(address) == nil {
+			return nil, fmt.Errorf("--%s: %q is no IP address", flag, address)
+		}
+	}
+	return list, nil
+}
+
+func nodeLabels(text string) (map[string]string, error) {
+	labels := map[string]string{}
+	if text == "" {
+		return labels, nil
+	}
+	for _, pair := range strings.Split(text, ",") {
+		key, value, ok := strings.Cut(pair, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("--node-labels: %q is not key=value", pair)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}
+
+func nodeTaints(text string) ([]corev1.Taint, error) {
+	if text == "" {
+		return nil, nil
+	}
+	var taints []corev1.Taint
+	for _, item := range strings.Split(text, ",") {
+		pair, effect, ok := strings.Cut(item, ":")
+		key, value, _ := strings.Cut(pair, "=")
+		taint := corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffect(effect)}
+		switch taint.Effect {
+		case corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		default:
+			ok = false
+		}
+		if !ok || key == "" {
+			return nil, fmt.Errorf("--register-with-taints: %q is not key=value:NoSchedule, :PreferNoSchedule or :NoExecute", item)
+		}
+		taints = append(taints, taint)
+	}
+	return taints, nil
+}
