@@ -37,7 +37,7 @@ func (s *scheduler) bind(ctx context.Context, pod, assumed *corev1.Pod) {
 	}
 	s.state.forget(assumed)
 	s.queue.retryLater(pod.UID)
-	s.queue.clusterChanged() // the place which was held for it is free
+	s.queue.clusterChanged(podLeft) // the place which was held for it is free
 }
 
 // tellUnschedulable says why, as event and as condition. The condition is written only when it says

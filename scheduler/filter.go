@@ -74,6 +74,26 @@ func (u Unfit) Error() string {
 	return fmt.Sprintf("0/%d nodes are available: %s.", u.Nodes, strings.Join(parts, ", "))
 }
 
+// helpful is what would have to happen before another try makes sense. A pod whose nodeSelector matches no
+// node need not be tried again because some other pod has ended.
+func (u Unfit) helpful() change {
+	helpful := nodeChange
+	for reason := range u.Reasons {
+		switch {
+		case strings.HasPrefix(reason, "Insufficient"), reason == reasonPods, reason == reasonPorts:
+			helpful |= podLeft
+		case strings.Contains(reason, "affinity rules"), strings.Contains(reason, "topology spread"):
+			helpful |= podLeft | podArrived
+		}
+	}
+	return helpful
+}
+
+const (
+	reasonPods  = "Too many pods"
+	reasonPorts = "node(s) didn't have free ports for the requested pod ports"
+)
+
 // unschedulable: `kubectl cordon` sets spec.unschedulable. A pod which tolerates the taint of the same
 // name, such as one of a DaemonSet, may still come.
 func unschedulable(pod *corev1.Pod, node *NodeInfo) []string {
@@ -130,7 +150,7 @@ func hostPorts(pod *corev1.Pod, node *NodeInfo) []string {
 	for _, other := range node.Pods {
 		for _, taken := range portsOf(other) {
 			if slices.ContainsFunc(wanted, taken.clashes) {
-				return []string{"node(s) didn't have free ports for the requested pod ports"}
+				return []string{reasonPorts}
 			}
 		}
 	}

@@ -25,10 +25,9 @@ const (
 //
 // The last one keeps a pod which never fits from being tried at every change of a busy cluster.
 type podQueue struct {
-	mu      sync.Mutex
-	pods    map[types.UID]*queued
-	wake    chan struct{} // capacity 1: "look again"
-	changes int           // of the cluster, to notice those which happen during a try
+	mu   sync.Mutex
+	pods map[types.UID]*queued
+	wake chan struct{} // capacity 1: "look again"
 }
 
 type queued struct {
@@ -37,8 +36,20 @@ type queued struct {
 	since    time.Time // in the queue
 	tries    int
 	earliest time.Time // next try
-	seen     int       // changes, when the present try began
+	helpful  change    // what may help it, by the reasons of the last try
+	seen     change    // what happened during the present try
 }
+
+// change is a set of things which happened in the cluster.
+type change int
+
+const (
+	nodeChange change = 1 << iota // a node is there, or has other labels, taints, resources
+	podArrived                    // a pod has a node: somebody may want to be near it
+	podLeft                       // a pod is gone: what it held is free
+
+	anyChange = nodeChange | podArrived | podLeft
+)
 
 type queueState int
 
@@ -59,7 +70,7 @@ func (q *podQueue) add(pod *corev1.Pod) {
 	defer q.mu.Unlock()
 	if entry, ok := q.pods[pod.UID]; ok {
 		entry.pod = pod
-		q.retryAfterChange(entry)
+		q.retryAfter(entry, anyChange)
 		return
 	}
 	q.pods[pod.UID] = &queued{pod: pod, since: time.Now()}
@@ -108,7 +119,7 @@ func (q *podQueue) pop() *corev1.Pod {
 	if best == nil {
 		return nil
 	}
-	best.state, best.seen = trying, q.changes
+	best.state, best.seen = trying, 0
 	best.tries++
 	return best.pod
 }
@@ -118,17 +129,18 @@ func before(a, b *queued) bool {
 	return x > y || x == y && a.since.Before(b.since)
 }
 
-// failed puts a pod back which fits nowhere. If the cluster changed during the try, the answer may be out
-// of date already.
-func (q *podQueue) failed(uid types.UID) {
+// failed puts a pod back which fits nowhere; helpful is what may change that. When it happened during the
+// try, the answer may be out of date already.
+func (q *podQueue) failed(uid types.UID, helpful change) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	entry, ok := q.pods[uid]
 	if !ok {
 		return // deleted meanwhile
 	}
-	entry.state, entry.earliest = waiting, time.Now().Add(backoff(entry.tries))
-	if entry.seen != q.changes {
+	entry.state, entry.helpful = waiting, helpful
+	entry.earliest = time.Now().Add(backoff(entry.tries))
+	if entry.seen&helpful != 0 {
 		q.retry(entry)
 	}
 }
@@ -143,22 +155,21 @@ func (q *podQueue) retryLater(uid types.UID) {
 	}
 }
 
-// clusterChanged gives all pods which wait another chance.
-func (q *podQueue) clusterChanged() {
+// clusterChanged gives the pods which it may help another chance.
+func (q *podQueue) clusterChanged(what change) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.changes++
 	for _, entry := range q.pods {
-		q.retryAfterChange(entry)
+		q.retryAfter(entry, what)
 	}
 }
 
-func (q *podQueue) retryAfterChange(entry *queued) {
-	switch entry.state {
-	case waiting:
+func (q *podQueue) retryAfter(entry *queued, what change) {
+	switch {
+	case entry.state == trying:
+		entry.seen |= what // the try works with an old picture
+	case entry.state == waiting && entry.helpful&what != 0:
 		q.retry(entry)
-	case trying:
-		entry.seen = -1 // the try works with an old picture
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func resources(pod *corev1.Pod, node *NodeInfo) []string {
 	var reasons []string
 	if allowed := node.allocatable(corev1.ResourcePods); int64(len(node.Pods))+1 > allowed {
-		reasons = append(reasons, "Too many pods")
+		reasons = append(reasons, reasonPods)
 	}
 	requests := podRequests(pod)
 	for _, name := range slices.Sorted(maps.Keys(requests)) {

@@ -96,7 +96,7 @@ func (s *scheduler) place(ctx context.Context, pod *corev1.Pod) {
 	snapshot := s.state.snapshot()
 	feasible, why := Feasible(pod, snapshot)
 	if len(feasible) == 0 {
-		s.queue.failed(pod.UID)
+		s.queue.failed(pod.UID, why.helpful())
 		s.tellUnschedulable(ctx, pod, why)
 		return
 	}
@@ -126,7 +126,7 @@ func (s *scheduler) follow(factory informers.SharedInformerFactory) {
 		}
 		s.state.setNamespace(is)
 		if was != nil && !maps.Equal(was.Labels, is.Labels) {
-			s.queue.clusterChanged()
+			s.queue.clusterChanged(podArrived) // affinity may select by labels of namespaces
 		}
 	})
 }
@@ -141,13 +141,13 @@ func (s *scheduler) podChanged(was, is *corev1.Pod) {
 		s.queue.remove(pod.UID)
 		if s.state.placed(pod.UID) {
 			s.state.removePod(pod)
-			s.queue.clusterChanged() // its place is free
+			s.queue.clusterChanged(podLeft)
 		}
 	case is.Spec.NodeName != "":
 		s.queue.remove(is.UID)
 		s.state.setPod(is)
 		if was == nil || was.Spec.NodeName == "" || !maps.Equal(was.Labels, is.Labels) {
-			s.queue.clusterChanged() // somebody may want to be near it
+			s.queue.clusterChanged(podArrived)
 		}
 	case is.DeletionTimestamp != nil:
 		s.queue.remove(is.UID)
@@ -172,7 +172,7 @@ func finished(pod *corev1.Pod) bool {
 func (s *scheduler) nodeChanged(was, is *corev1.Node) {
 	if is == nil {
 		s.state.removeNode(was.Name)
-		s.queue.clusterChanged() // places are counted anew
+		s.queue.clusterChanged(nodeChange) // zones are counted anew
 		return
 	}
 	s.state.setNode(is)
@@ -180,7 +180,7 @@ func (s *scheduler) nodeChanged(was, is *corev1.Node) {
 	same := was != nil && was.Spec.Unschedulable == is.Spec.Unschedulable && maps.Equal(was.Labels, is.Labels) &&
 		equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints) && equality.Semantic.DeepEqual(was.Status.Allocatable, is.Status.Allocatable)
 	if !same {
-		s.queue.clusterChanged()
+		s.queue.clusterChanged(nodeChange)
 	}
 }
 
