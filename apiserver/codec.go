@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/podarium/podarium/apiserver/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -32,7 +33,7 @@ type storageCodec struct {
 
 func newStorageCodec(mediaType string) *storageCodec {
 	c := &storageCodec{protobuf: mediaType == mediaProtobuf, kinds: map[string]*resource.Kind{}}
-	for _, k := range resource.Kinds {
+	for _, k := range slices.Concat(resource.Kinds, resource.Internal) {
 		if k.Storage == nil {
 			c.kinds[k.Prefix] = k
 		}

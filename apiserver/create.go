@@ -87,14 +87,16 @@ func (s *Server) createObject(ctx context.Context, kind *resource.Kind, obj reso
 
 // insert writes the object where nothing may be yet, with what it allocates.
 func (s *Server) insert(ctx context.Context, kind *resource.Kind, obj resource.Object, o writeOptions) (resource.Object, error) {
-	return s.allocating(kind, obj, nil, func(obj resource.Object, claims []store.Claim, releases []string) (resource.Object, error) {
-		done, err := s.store.Modify(ctx, kind.Key(obj.GetNamespace(), obj.GetName()), func(current store.Object) (store.Write, error) {
+	key := kind.Key(obj.GetNamespace(), obj.GetName())
+	return s.allocate(func(a *allocation) (resource.Object, error) {
+		return s.store.Modify(ctx, key, func(current store.Object) (store.Write, error) {
 			if current != nil {
 				return store.Write{}, apierrors.NewAlreadyExists(kind.GR(), obj.GetName())
 			}
-			return store.Write{Object: obj, Claims: claims, Releases: releases, DryRun: o.dryRun, TTL: kind.TTL}, nil
+			next := obj.DeepCopyObject().(resource.Object)
+			claims, _, err := a.assign(next, nil)
+			return store.Write{Object: next, Claims: claims, DryRun: o.dryRun, TTL: kind.TTL}, err
 		})
-		return done, err
 	})
 }
 

@@ -27,7 +27,7 @@ func (s *Server) delete(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := s.admitDelete(r.kind, r.name); err != nil {
+	if err := s.admitDelete(r.Context(), r.kind, r.namespace, r.name); err != nil {
 		return err
 	}
 	obj, gone, err := s.deleteObject(r.Context(), r.kind.Stored(), r.namespace, r.name, o)
@@ -99,7 +99,7 @@ func (s *Server) deleteObject(ctx context.Context, kind *resource.Kind, namespac
 		markDeleted(kind, next, o, time.Now())
 		if readyToGo(kind, next) {
 			gone = true
-			return store.Write{Releases: s.releases(kind, current), DryRun: len(o.DryRun) > 0}, nil
+			return store.Write{Releases: heldKeys(current), DryRun: len(o.DryRun) > 0}, nil
 		}
 		if equal(next, current) {
 			return store.Write{Object: current, Unchanged: true}, nil

@@ -34,7 +34,7 @@ func (s *Server) groupVersions() []schema.GroupVersion {
 	for _, k := range resource.Kinds {
 		add(k.GroupVersion)
 	}
-	for gvr := range sortedReviews(s) {
+	for gvr := range sortedReviews() {
 		add(gvr.GroupVersion())
 	}
 	return list
@@ -120,7 +120,7 @@ func (s *Server) resourceList(gv schema.GroupVersion) *metav1.APIResourceList {
 			list.APIResources = append(list.APIResources, plainResources(k)...)
 		}
 	}
-	for gvr, kind := range sortedReviews(s) {
+	for gvr, kind := range sortedReviews() {
 		if gvr.GroupVersion() == gv {
 			list.APIResources = append(list.APIResources, metav1.APIResource{
 				Name: gvr.Resource, SingularName: strings.ToLower(kind), Kind: kind, Verbs: []string{"create"}, Namespaced: strings.HasPrefix(gvr.Resource, "local"),

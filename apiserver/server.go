@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/podarium/podarium/apiserver/auth"
+	"github.com/podarium/podarium/apiserver/clusterip"
+	"github.com/podarium/podarium/apiserver/nodeport"
 	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/apiserver/store"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,12 +25,16 @@ import (
 
 // Server answers the Kubernetes API from one store.
 type Server struct {
-	cfg      Config
-	store    *store.Store
-	openapi  documents
-	kinds    kindIndex
-	stopping chan struct{} // closed when watches have to end
-	ready    chan struct{} // closed when the server's own objects are there
+	cfg        Config
+	store      *store.Store
+	openapi    documents
+	authorizer *auth.Authorizer
+	tokens     *auth.Tokens
+	kinds      kindIndex
+	serviceIPs clusterip.Range
+	nodePorts  nodeport.Range
+	stopping   chan struct{} // closed when watches have to end
+	ready      chan struct{} // closed when the server's own objects are there
 }
 
 // Run serves until ctx is done. It starts etcd within this process unless
@@ -82,8 +88,18 @@ func openStore(ctx context.Context, cfg *Config) (st *store.Store, closeAll func
 }
 
 func newServer(cfg Config, st *store.Store) (*Server, error) {
+	authorizer, err := auth.NewAuthorizer(st)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := auth.NewTokens(cfg.ServiceAccountIssuer, cfg.ServiceAccountSigningKeyFile, cfg.ServiceAccountKeyFiles, st)
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
+		authorizer: authorizer, tokens: tokens,
 		cfg: cfg, store: st, kinds: newKindIndex(),
+		serviceIPs: clusterip.NewRange(cfg.ServiceClusterIPRange), nodePorts: nodeport.Range{First: cfg.NodePortMin, Last: cfg.NodePortMax},
 		stopping: make(chan struct{}), ready: make(chan struct{}),
 	}, nil
 }
@@ -185,12 +201,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 		}
 	}()
 	r := &request{Request: httpRequest, target: parseTarget(httpRequest)}
-	user, err := s.authenticate(r.Request)
-	if err != nil {
-		s.fail(w, r.Request, apierrors.NewUnauthorized("Unauthorized"))
+	if err := s.identify(r); err != nil {
+		s.fail(w, r.Request, err)
 		return
 	}
-	r.Request = r.WithContext(auth.WithUser(r.Context(), user))
 	if err := s.authorize(r); err != nil {
 		s.fail(w, r.Request, err)
 		return
@@ -205,8 +219,8 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	if !r.isResource {
 		return s.serveNonResource(w, r)
 	}
-	if review, ok := s.reviews()[r.gvr()]; ok {
-		return review(w, r)
+	if kind, ok := reviewKinds[r.gvr()]; ok {
+		return s.review(w, r, kind)
 	}
 	kind, ok := s.kinds[r.gvr()]
 	if !ok {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/apiserver/store"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -58,7 +59,16 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 // written if nobody wrote in between.
 func (s *Server) modify(ctx context.Context, kind *resource.Kind, namespace, name, subresource string, o writeOptions, next func(current resource.Object) (resource.Object, error)) (resource.Object, error) {
 	key := kind.Key(namespace, name)
-	done, err := s.store.Modify(ctx, key, func(current store.Object) (store.Write, error) {
+	done, err := s.allocate(func(a *allocation) (resource.Object, error) {
+		return s.store.Modify(ctx, key, s.change(ctx, a, kind, key, subresource, o, next))
+	})
+	return done, apiError(err, kind.GR(), name)
+}
+
+// change is the function that modify hands to the store, which may call it
+// more than once.
+func (s *Server) change(ctx context.Context, a *allocation, kind *resource.Kind, key, subresource string, o writeOptions, next func(resource.Object) (resource.Object, error)) func(store.Object) (store.Write, error) {
+	return func(current store.Object) (store.Write, error) {
 		obj, err := next(current)
 		if err != nil {
 			return store.Write{}, err
@@ -81,28 +91,30 @@ func (s *Server) modify(ctx context.Context, kind *resource.Kind, namespace, nam
 			}
 		}
 		if errs := kind.CheckUpdate(obj, current, subresource); len(errs) > 0 {
-			return store.Write{}, apierrors.NewInvalid(kind.GK(), name, errs)
+			return store.Write{}, apierrors.NewInvalid(kind.GK(), current.GetName(), errs)
 		}
-		return s.write(kind, obj, current, o)
-	})
-	return done, apiError(err, kind.GR(), name)
+		return a.write(kind, obj, current, o)
+	}
 }
 
 // write decides what a changed object means to etcd: nothing when it is the
 // same, a deletion when the last thing that held it is gone.
-func (s *Server) write(kind *resource.Kind, obj, current resource.Object, o writeOptions) (store.Write, error) {
+func (a *allocation) write(kind *resource.Kind, obj, current resource.Object, o writeOptions) (store.Write, error) {
 	obj.SetResourceVersion(current.GetResourceVersion())
-	if equal(obj, current) {
-		return store.Write{Object: current, Unchanged: true}, nil
-	}
 	w := store.Write{Object: obj, DryRun: o.dryRun, TTL: kind.TTL}
 	if readyToGo(kind, obj) {
-		w.Object, w.Releases = nil, s.releases(kind, current)
+		w.Object, w.Releases = nil, heldKeys(current)
 		return w, nil
 	}
-	claims, releases, err := s.reallocate(kind, obj, current)
-	w.Claims, w.Releases = claims, releases
-	return w, err
+	var err error
+	if w.Claims, w.Releases, err = a.assign(obj, current); err != nil {
+		return w, err
+	}
+	w.Unchanged = equal(obj, current)
+	if w.Unchanged {
+		w.Object = current
+	}
+	return w, nil
 }
 
 // preconditions: a client that sends resourceVersion or uid means that very
@@ -139,6 +151,13 @@ func keepParts(kind *resource.Kind, obj, current resource.Object, subresource st
 		if kind.Status {
 			copyField(obj, before, "Status")
 		}
+		return
+	}
+	if subresource == "finalize" {
+		// Only the finalizers of the namespace's spec may change here.
+		wanted := obj.(*corev1.Namespace).Spec.Finalizers
+		*obj.(*corev1.Namespace) = *before.(*corev1.Namespace)
+		obj.(*corev1.Namespace).Spec.Finalizers = wanted
 		return
 	}
 	if subresource == "status" {

@@ -21,9 +21,9 @@ type Schema struct {
 	AllOf       []*Schema          `json:"allOf,omitempty"`
 	OneOf       []*Schema          `json:"oneOf,omitempty"`
 
-	PatchMergeKey string                    `json:"x-kubernetes-patch-merge-key,omitempty"`
-	PatchStrategy string                    `json:"x-kubernetes-patch-strategy,omitempty"`
-	Kinds         []kindName                `json:"x-kubernetes-group-version-kind,omitempty"`
+	PatchMergeKey string     `json:"x-kubernetes-patch-merge-key,omitempty"`
+	PatchStrategy string     `json:"x-kubernetes-patch-strategy,omitempty"`
+	Kinds         []kindName `json:"x-kubernetes-group-version-kind,omitempty"`
 }
 
 type kindName struct {

@@ -11,8 +11,6 @@ func validateConfigMap(c, old *corev1.ConfigMap) field.ErrorList                
 func validateSecret(s, old *corev1.Secret) field.ErrorList                               { return nil }
 func validateNode(n, old *corev1.Node) field.ErrorList                                   { return nil }
 func validatePod(n, old *corev1.Pod) field.ErrorList                                     { return nil }
-func validateService(n, old *corev1.Service) field.ErrorList                             { return nil }
-func prepareService(n, old *corev1.Service)                                              {}
 func validateReplicationController(n, old *corev1.ReplicationController) field.ErrorList { return nil }
 func validateReplicaSet(n, old *appsv1.ReplicaSet) field.ErrorList                       { return nil }
 func validateDeployment(n, old *appsv1.Deployment) field.ErrorList                       { return nil }

@@ -23,6 +23,9 @@ var (
 	authenticationV1 = authenticationv1.SchemeGroupVersion
 )
 
+// Internal are kinds that are stored, but not offered by the API.
+var Internal = []*Kind{NodePort, MasterLease}
+
 // Kinds are all resources that are stored, in the order in which discovery
 // tells them (the order kubectl tries for a short name).
 var Kinds = []*Kind{

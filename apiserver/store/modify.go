@@ -189,27 +189,33 @@ func (s *Store) writes(ctx context.Context, key string, w Write) ([]clientv3.Op,
 	return append(ops, clientv3.OpPut(key, string(value), opts...)), nil
 }
 
-// leases shares one etcd lease among the keys written within leaseWindow: a
-// thousand events need not be a thousand leases.
+// leases shares one etcd lease among the keys that are written at about the
+// same time: a thousand events need not be a thousand leases.
 type leases struct {
 	mu    sync.Mutex
-	id    clientv3.LeaseID
-	ttl   time.Duration
-	until time.Time
+	byTTL map[time.Duration]sharedLease
 }
 
-const leaseWindow = time.Minute
+type sharedLease struct {
+	id    clientv3.LeaseID
+	until time.Time // later writes take a new one
+}
 
+// get returns a lease that ends between ttl and a tenth more from now.
 func (l *leases) get(ctx context.Context, client *clientv3.Client, ttl time.Duration) (clientv3.LeaseID, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.id != 0 && l.ttl == ttl && time.Now().Before(l.until) {
-		return l.id, nil
+	if have, ok := l.byTTL[ttl]; ok && time.Now().Before(have.until) {
+		return have.id, nil
 	}
-	resp, err := client.Grant(ctx, int64((ttl + leaseWindow).Seconds()))
+	window := ttl / 10
+	resp, err := client.Grant(ctx, int64((ttl + window).Seconds()))
 	if err != nil {
 		return 0, fmt.Errorf("grant etcd lease: %w", err)
 	}
-	l.id, l.ttl, l.until = resp.ID, ttl, time.Now().Add(leaseWindow)
-	return l.id, nil
+	if l.byTTL == nil {
+		l.byTTL = map[time.Duration]sharedLease{}
+	}
+	l.byTTL[ttl] = sharedLease{id: resp.ID, until: time.Now().Add(window)}
+	return resp.ID, nil
 }

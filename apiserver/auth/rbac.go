@@ -1,0 +1,165 @@
+package auth
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+type rule = rbacv1.PolicyRule
+
+// rbacAllows looks through all bindings for one that names the user and whose
+// role has a rule for the request. ClusterRoleBindings hold everywhere,
+// RoleBindings in their own namespace. There is no rule that forbids.
+func (z *Authorizer) rbacAllows(a *Attributes) (bool, string) {
+	allowed, reason := false, ""
+	z.eachRule(a.User, a.Namespace, func(r *rule, binding string) bool {
+		if covers(r, a) {
+			allowed, reason = true, "RBAC: allowed by "+binding
+		}
+		return !allowed
+	})
+	return allowed, reason
+}
+
+// RulesFor lists what a user may do in a namespace.
+func (z *Authorizer) RulesFor(u *User, namespace string) []rbacv1.PolicyRule {
+	var list []rbacv1.PolicyRule
+	z.eachRule(u, namespace, func(r *rule, _ string) bool {
+		list = append(list, *r)
+		return true
+	})
+	return list
+}
+
+// eachRule calls visit with every rule that is bound to the user, until visit
+// has seen enough.
+func (z *Authorizer) eachRule(u *User, namespace string, visit func(r *rule, binding string) bool) {
+	for _, obj := range z.objects.CachedList(resource.ClusterRoleBinding.Prefix, resource.ClusterRoleBinding.Prefix) {
+		b := obj.(*rbacv1.ClusterRoleBinding)
+		if s := subjectFor(b.Subjects, u, ""); s != "" && !z.visitRole(b.RoleRef, "", visit, "ClusterRoleBinding", b.Name, s) {
+			return
+		}
+	}
+	if namespace == "" {
+		return
+	}
+	for _, obj := range z.objects.CachedList(resource.RoleBinding.Prefix, resource.RoleBinding.Under(namespace)) {
+		b := obj.(*rbacv1.RoleBinding)
+		if s := subjectFor(b.Subjects, u, namespace); s != "" && !z.visitRole(b.RoleRef, namespace, visit, "RoleBinding", b.Name+"/"+namespace, s) {
+			return
+		}
+	}
+}
+
+func (z *Authorizer) visitRole(ref rbacv1.RoleRef, namespace string, visit func(*rule, string) bool, kind, name, subject string) bool {
+	rules := z.rulesOf(ref, namespace)
+	why := fmt.Sprintf("%s %q of %s %q to %s", kind, name, ref.Kind, ref.Name, subject)
+	for i := range rules {
+		if !visit(&rules[i], why) {
+			return false
+		}
+	}
+	return true
+}
+
+func (z *Authorizer) rulesOf(ref rbacv1.RoleRef, namespace string) []rule {
+	if ref.Kind == "Role" {
+		if obj, ok := z.objects.Cached(resource.Role.Key(namespace, ref.Name)); ok {
+			return obj.(*rbacv1.Role).Rules
+		}
+		return nil
+	}
+	obj, ok := z.objects.Cached(resource.ClusterRole.Key("", ref.Name))
+	if !ok {
+		return nil
+	}
+	return z.aggregated(obj.(*rbacv1.ClusterRole), 0)
+}
+
+// aggregated are a role's rules and, for admin, edit and view, those of all
+// roles that carry a label saying so ("rbac.authorization.k8s.io/aggregate-to-edit").
+func (z *Authorizer) aggregated(role *rbacv1.ClusterRole, depth int) []rule {
+	const deepest = 3 // admin ◀ edit ◀ view
+	if role.AggregationRule == nil || depth > deepest {
+		return role.Rules
+	}
+	rules := slices.Clone(role.Rules)
+	for _, want := range role.AggregationRule.ClusterRoleSelectors {
+		selector, err := metav1.LabelSelectorAsSelector(&want)
+		if err != nil {
+			continue
+		}
+		for _, obj := range z.objects.CachedList(resource.ClusterRole.Prefix, resource.ClusterRole.Prefix) {
+			if part := obj.(*rbacv1.ClusterRole); part.Name != role.Name && selector.Matches(labels.Set(part.Labels)) {
+				rules = append(rules, z.aggregated(part, depth+1)...)
+			}
+		}
+	}
+	return rules
+}
+
+// subjectFor returns the subject that means the user, as text; "" for none.
+func subjectFor(subjects []rbacv1.Subject, u *User, namespace string) string {
+	for _, s := range subjects {
+		switch s.Kind {
+		case rbacv1.UserKind:
+			if s.Name == u.Name {
+				return fmt.Sprintf("User %q", s.Name)
+			}
+		case rbacv1.GroupKind:
+			if u.In(s.Name) {
+				return fmt.Sprintf("Group %q", s.Name)
+			}
+		case rbacv1.ServiceAccountKind:
+			ns := s.Namespace
+			if ns == "" {
+				ns = namespace
+			}
+			if u.Name == ServiceAccountUser(ns, s.Name) {
+				return fmt.Sprintf("ServiceAccount %q", s.Name+"/"+ns)
+			}
+		}
+	}
+	return ""
+}
+
+// covers reports whether one rule allows the request.
+func covers(r *rule, a *Attributes) bool {
+	if !oneOf(r.Verbs, a.Verb) {
+		return false
+	}
+	if a.Resource == "" {
+		return slices.ContainsFunc(r.NonResourceURLs, func(url string) bool { return pathMatches(url, a.Path) })
+	}
+	if !oneOf(r.APIGroups, a.Group) || !resourceMatches(r.Resources, a.Resource) {
+		return false
+	}
+	return len(r.ResourceNames) == 0 || slices.Contains(r.ResourceNames, a.Name)
+}
+
+func oneOf(list []string, want string) bool {
+	return slices.Contains(list, "*") || slices.Contains(list, want)
+}
+
+// resourceMatches: "pods/log" is matched by itself, by "*" and by "*/log".
+func resourceMatches(list []string, want string) bool {
+	if oneOf(list, want) {
+		return true
+	}
+	_, sub, ok := strings.Cut(want, "/")
+	return ok && slices.Contains(list, "*/"+sub)
+}
+
+// pathMatches: "/healthz/*" means everything below.
+func pathMatches(pattern, path string) bool {
+	if prefix, ok := strings.CutSuffix(pattern, "*"); ok {
+		return strings.HasPrefix(path, prefix)
+	}
+	return pattern == path
+}
