@@ -41,6 +41,7 @@ var commands = []command{
 	{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
 	{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
 	{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: kubeletCommand},
+	{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: proxyCommand},
 	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
 
 	{name: "world", argv: lab.WorldArgv0, run: worldCommand},

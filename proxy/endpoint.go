@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// Endpoint is one address a packet may be sent to. It is never changed after
+// it was made.
+type Endpoint struct {
+	Address netip.AddrPort
+	Local   bool // on this node
+
+	ready       bool
+	serving     bool
+	terminating bool
+	zoneHints   []string
+	nodeHints   []string
+}
+
+// String is "10.244.1.3:9876", as rules and their hashes have it.
+func (e *Endpoint) String() string { return e.Address.String() }
+
+// usableWhenNothingIsReady: a pod that is being deleted but still answers may
+// finish what it has, when there is nobody else (KEP-1669).
+func (e *Endpoint) usableWhenNothingIsReady() bool { return e.serving && e.terminating }
+
+// portEndpoints are a slice's endpoints for one of its ports.
+type portEndpoints struct {
+	port      string
+	protocol  corev1.Protocol
+	endpoints []*Endpoint
+}
+
+// sliceEndpoints reads an EndpointSlice, as seen from node.
+func sliceEndpoints(slice *discoveryv1.EndpointSlice, node string) []portEndpoints {
+	if slice.AddressType != discoveryv1.AddressTypeIPv4 {
+		return nil
+	}
+	var list []portEndpoints
+	for _, port := range slice.Ports {
+		if port.Port == nil || *port.Port == 0 {
+			continue // a slice may say "all ports"; no Service can mean that
+		}
+		p := portEndpoints{protocol: corev1.ProtocolTCP}
+		if port.Name != nil {
+			p.port = *port.Name
+		}
+		if port.Protocol != nil {
+			p.protocol = *port.Protocol
+		}
+		for i := range slice.Endpoints {
+			if e, ok := readEndpoint(&slice.Endpoints[i], uint16(*port.Port), node); ok {
+				p.endpoints = append(p.endpoints, e)
+			}
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// readEndpoint: absent conditions mean ready, serving as ready is, and not
+// terminating, as the API documents them.
+func readEndpoint(endpoint *discoveryv1.Endpoint, port uint16, node string) (*Endpoint, bool) {
+	if len(endpoint.Addresses) == 0 {
+		return nil, false
+	}
+	addr, err := netip.ParseAddr(endpoint.Addresses[0]) // all others mean the same endpoint
+	if err != nil || !addr.Is4() {
+		return nil, false
+	}
+	c := endpoint.Conditions
+	e := &Endpoint{
+		Address:     netip.AddrPortFrom(addr, port),
+		Local:       endpoint.NodeName != nil && *endpoint.NodeName == node,
+		ready:       c.Ready == nil || *c.Ready,
+		terminating: c.Terminating != nil && *c.Terminating,
+	}
+	e.serving = e.ready
+	if c.Serving != nil {
+		e.serving = *c.Serving
+	}
+	if endpoint.Hints != nil {
+		for _, hint := range endpoint.Hints.ForZones {
+			e.zoneHints = append(e.zoneHints, hint.Name)
+		}
+		for _, hint := range endpoint.Hints.ForNodes {
+			e.nodeHints = append(e.nodeHints, hint.Name)
+		}
+	}
+	return e, true
+}

@@ -1,0 +1,135 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/podarium/podarium/internal/iptables"
+	"github.com/podarium/podarium/proxy"
+)
+
+// Backend is iptables mode. It remembers the rules it has applied, so that a
+// change costs what has changed; after a failure or a restart it knows nothing
+// and begins with a full sync.
+type Backend struct {
+	cfg     Config
+	nfacct  bool
+	applied *Ruleset
+}
+
+// tables in which something of ours is, mangle only the canary.
+var tables = []string{"filter", "nat", "mangle"}
+
+// New prepares the node: the counters that rules refer to, and the sysctl that
+// lets 127.0.0.1 be the destination of a packet which then leaves the node.
+func New(cfg Config) (*Backend, error) {
+	if cfg.loopbackNodePorts() {
+		if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
+			return nil, fmt.Errorf("let node ports answer on 127.0.0.1 (turn that off with --iptables-localhost-nodeports=false): %w", err)
+		}
+	}
+	err := makeCounters()
+	if err != nil {
+		slog.Debug("the kernel has no nfacct: rules do not count", "err", err)
+	}
+	return &Backend{cfg: cfg, nfacct: err == nil}, nil
+}
+
+// Sync makes the rules be those of the snapshot.
+func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
+	began := time.Now()
+	addresses, err := nodePortAddresses(b.cfg.NodePortAddresses)
+	if err != nil {
+		return err
+	}
+	wanted := plan(snapshot, b.cfg, node{nodePorts: addresses, nfacct: b.nfacct})
+	full := b.applied == nil
+	var text []byte
+	if full {
+		text, err = b.fullText(ctx, wanted)
+	} else {
+		text = difference(b.applied, wanted)
+	}
+	if err != nil {
+		return err
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	b.applied = nil // until we know better
+	if err := iptables.Restore(ctx, text); err != nil {
+		return fmt.Errorf("apply rules: %w", err)
+	}
+	b.applied = wanted
+	slog.Info("rules applied", "full", full, "servicePorts", len(snapshot.Ports), "endpoints", snapshot.Endpoints,
+		"filterRules", wanted.Tables[0].Rules(), "natRules", wanted.Tables[1].Rules(), "elapsed", time.Since(began).Round(time.Microsecond))
+	return nil
+}
+
+// fullText looks at what is there and writes everything.
+func (b *Backend) fullText(ctx context.Context, wanted *Ruleset) ([]byte, error) {
+	saved := map[string]string{}
+	for _, table := range wanted.Tables {
+		text, err := iptables.Save(ctx, table.Name)
+		if err != nil {
+			return nil, err
+		}
+		saved[table.Name] = string(text)
+	}
+	return everything(wanted, saved, jumps()), nil
+}
+
+// isOwn tells the chains that come and go with Services. KUBE-FIREWALL and the
+// like are not among them: the kubelet may have made those.
+func isOwn(chain string) bool {
+	return slices.ContainsFunc(ownPrefixes, func(prefix string) bool { return strings.HasPrefix(chain, prefix) })
+}
+
+// Check looks for the canaries: a chain which nobody flushes by itself, so
+// when it is gone, so is everything else in its table.
+func (b *Backend) Check(ctx context.Context) (bool, error) {
+	for _, table := range tables {
+		saved, err := iptables.Save(ctx, table)
+		if err != nil {
+			return false, err
+		}
+		if !slices.Contains(chainsIn(string(saved)), canaryChain) {
+			b.applied = nil
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// nodePortAddresses are the node's own addresses in the configured ranges.
+func nodePortAddresses(ranges []netip.Prefix) ([]netip.Addr, error) {
+	if len(ranges) == 0 {
+		return nil, nil
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, a := range own {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || !prefix.Addr().Is4() {
+			continue
+		}
+		if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(prefix.Addr()) }) {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, errors.New("--nodeport-addresses: no address of this node is in these ranges, so node ports would answer nowhere")
+	}
+	return addrs, nil
+}

@@ -1,0 +1,49 @@
+package proxy
+
+// Snapshot is everything a Backend needs to know, at one moment. Ports are in
+// the order of their names, so that equal clusters give equal rules.
+type Snapshot struct {
+	Ports     []Port
+	Endpoints int // of all Services, ready or not
+}
+
+// Port is a Service port with the endpoints decided for this node.
+type Port struct {
+	*ServicePort
+	ClusterEndpoints []*Endpoint // for traffic policy Cluster
+	LocalEndpoints   []*Endpoint // for traffic policy Local
+	HasEndpoints     bool        // anywhere; with none here, "no local endpoints"
+}
+
+// Internal are the endpoints behind the ClusterIP.
+func (p *Port) Internal() []*Endpoint {
+	if p.InternalLocal {
+		return p.LocalEndpoints
+	}
+	return p.ClusterEndpoints
+}
+
+// External are the endpoints behind all other addresses, for clients from
+// outside.
+func (p *Port) External() []*Endpoint {
+	if p.ExternalLocal {
+		return p.LocalEndpoints
+	}
+	return p.ClusterEndpoints
+}
+
+// Reachable are the endpoints of both policies, each once, in order.
+func (p *Port) Reachable() []*Endpoint {
+	if len(p.LocalEndpoints) == 0 {
+		return p.ClusterEndpoints
+	}
+	seen := map[string]bool{}
+	var all []*Endpoint
+	for _, e := range append(append([]*Endpoint{}, p.ClusterEndpoints...), p.LocalEndpoints...) {
+		if !seen[e.String()] {
+			seen[e.String()] = true
+			all = append(all, e)
+		}
+	}
+	return all
+}
