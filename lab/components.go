@@ -75,7 +75,7 @@ func scheduler(v string) Process {
 }
 
 func kubelet(cfg Config, number int, v string) Process {
-	return Process{Name: "kubelet", Args: []string{
+	args := []string{
 		"--kubeconfig=/etc/kubernetes/kubelet.conf",
 		"--hostname-override=" + NodeName(number),
 		"--node-ip=" + cfg.NodeIP(number).String(),
@@ -85,11 +85,12 @@ func kubelet(cfg Config, number int, v string) Process {
 		"--cgroup-root=" + cgroupRoot(cfg, number),
 		"--cluster-dns=" + cfg.DNSIP().String(),
 		"--cluster-domain=cluster.local",
-		"--cluster-cidr=" + cfg.ClusterCIDR.String(),
-		"--pod-network=" + cfg.PodNetwork,
 		"--image-pull-proxy=unix://" + egressSocket,
-		v,
-	}}
+	}
+	if cfg.PodNetwork != "none" { // none: the learner lays the network by hand
+		args = append(args, "--cluster-cidr="+cfg.ClusterCIDR.String(), "--pod-network="+cfg.PodNetwork)
+	}
+	return Process{Name: "kubelet", Args: append(args, v)}
 }
 
 func proxy(cfg Config, number int, v string) Process {

@@ -90,5 +90,7 @@ func (h *health) answer(w http.ResponseWriter, r *http.Request) {
 
 // onlyNode selects one node by name.
 func onlyNode(name string) func(*metav1.ListOptions) {
-	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String() }
+	return func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
+	}
 }
