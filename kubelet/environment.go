@@ -43,7 +43,7 @@ type sources struct {
 	podIPs      []string
 	nodeIPs     []string
 	allocatable v1.ResourceList
-	services    []*v1.Service
+	services    func(ctx context.Context) []*v1.Service
 	configMap   func(ctx context.Context, name string) (*v1.ConfigMap, error)
 	secret      func(ctx context.Context, name string) (*v1.Secret, error)
 }
@@ -53,7 +53,7 @@ type sources struct {
 func (s sources) environment(ctx context.Context, c *v1.Container) (*environ, error) {
 	env := newEnviron()
 	links := s.pod.Spec.EnableServiceLinks == nil || *s.pod.Spec.EnableServiceLinks
-	for _, pair := range serviceVariables(s.services, s.pod.Namespace, links) {
+	for _, pair := range serviceVariables(s.services(ctx), s.pod.Namespace, links) {
 		env.set(pair[0], pair[1])
 	}
 	for _, from := range c.EnvFrom {

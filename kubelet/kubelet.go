@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/kubelet/image"
 	"github.com/podarium/podarium/kubelet/runtime"
 )
@@ -59,18 +60,19 @@ type Config struct {
 
 // Kubelet is the agent of one node.
 type Kubelet struct {
-	cfg         Config
-	ctx         context.Context
-	client      kubernetes.Interface
-	runtime     *runtime.Runtime
-	images      *image.Store
-	network     *podNetwork
-	objects     *objects
-	tokens      *tokens
-	recorder    record.EventRecorder
-	services    cache.Store
-	allocatable v1.ResourceList
-	starts      chan struct{} // holds a token per start in progress
+	cfg           Config
+	ctx           context.Context
+	client        kubernetes.Interface
+	runtime       *runtime.Runtime
+	images        *image.Store
+	network       *podNetwork
+	objects       *objects
+	tokens        *tokens
+	recorder      record.EventRecorder
+	services      cache.Store
+	servicesKnown chan struct{} // closed when services holds all of them
+	allocatable   v1.ResourceList
+	starts        chan struct{} // holds a token per start in progress
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -93,13 +95,19 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	failed := make(chan error, 1)
 	var parts sync.WaitGroup
-	parts.Go(func() { node.run(ctx) })          // the Node object and its status
-	parts.Go(func() { k.heartbeat(ctx, node) }) // the Lease
-	parts.Go(func() { k.watchPods(ctx) })       // pods of this node → workers
-	parts.Go(func() {                           // logs, exec, port-forward
+	parts.Go(func() { // logs, exec, port-forward
 		if err := k.serve(ctx); err != nil {
 			failed <- err
 		}
+	})
+	parts.Go(func() {
+		if err := kube.WaitReady(ctx, k.client); err != nil {
+			return // ctx has ended
+		}
+		parts.Go(func() { node.run(ctx) })          // the Node object and its status
+		parts.Go(func() { k.heartbeat(ctx, node) }) // the Lease
+		parts.Go(func() { k.watchServices(ctx) })   // Services → environment variables
+		parts.Go(func() { k.watchPods(ctx) })       // pods of this node → workers
 	})
 	defer parts.Wait()
 	select {
@@ -128,22 +136,16 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 		cfg: cfg, ctx: ctx, client: cfg.Client, runtime: containers, images: images,
 		network: newPodNetwork(cfg.CNIConfDir, cfg.CNIBinDir, cfg.CNICacheDir),
 		objects: newObjects(ctx, cfg.Client), tokens: newTokens(cfg.Client),
-		starts:  make(chan struct{}, 2*goruntime.NumCPU()),
-		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
+		servicesKnown: make(chan struct{}),
+		starts:        make(chan struct{}, 2*goruntime.NumCPU()),
+		workers:       map[types.UID]*worker{}, found: map[types.UID]*leftover{},
 	}
 	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
 	return k, nil
 }
 
-// watchPods turns the watch on this node's pods into workers. Services come first: a pod's environment
-// names them.
+// watchPods turns the watch on this node's pods into workers.
 func (k *Kubelet) watchPods(ctx context.Context) {
-	services, serviceInformer := k.informer("services", fields.Everything(), &v1.Service{}, cache.ResourceEventHandlerFuncs{})
-	k.services = services
-	go serviceInformer.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), serviceInformer.HasSynced) {
-		return
-	}
 	_, pods := k.informer("pods", fields.OneTermEqualSelector("spec.nodeName", k.cfg.NodeName), &v1.Pod{},
 		cache.ResourceEventHandlerFuncs{
 			AddFunc:    func(object any) { k.changed(object.(*v1.Pod)) },
@@ -158,6 +160,17 @@ func (k *Kubelet) watchPods(ctx context.Context) {
 	pods.RunWithContext(ctx)
 }
 
+// watchServices keeps the Services, which a container's environment names. No container starts before
+// all of them are known.
+func (k *Kubelet) watchServices(ctx context.Context) {
+	store, services := k.informer("services", fields.Everything(), &v1.Service{}, cache.ResourceEventHandlerFuncs{})
+	k.services = store
+	go services.RunWithContext(ctx)
+	if cache.WaitForCacheSync(ctx.Done(), services.HasSynced) {
+		close(k.servicesKnown)
+	}
+}
+
 func (k *Kubelet) informer(resource string, selector fields.Selector, kind objectKind, handler cache.ResourceEventHandler) (cache.Store, cache.Controller) {
 	source := cache.NewListWatchFromClient(k.client.CoreV1().RESTClient().(*rest.RESTClient), resource, v1.NamespaceAll, selector)
 	return cache.NewInformerWithOptions(cache.InformerOptions{
@@ -166,7 +179,13 @@ func (k *Kubelet) informer(resource string, selector fields.Selector, kind objec
 	})
 }
 
-func (k *Kubelet) serviceList() []*v1.Service {
+// serviceList waits for the first list, which comes a moment after the start of the kubelet.
+func (k *Kubelet) serviceList(ctx context.Context) []*v1.Service {
+	select {
+	case <-k.servicesKnown:
+	case <-ctx.Done():
+		return nil
+	}
 	var services []*v1.Service
 	for _, object := range k.services.List() {
 		services = append(services, object.(*v1.Service))

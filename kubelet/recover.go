@@ -123,6 +123,9 @@ func (w *worker) adoptContainer(record runtime.Record) {
 		// The node went down with it, or the kubelet died before it started.
 		have.exit = &shim.Exit{Code: 255, Finished: time.Now().UTC()}
 		have.reason = "Unknown"
+		if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), have.exit); err != nil {
+			slog.Warn("Writing exit status", "container", record.Name, "error", err)
+		}
 	default:
 		have.running = true
 		have.started, have.ready = previousReadiness(w.pod, record.Name)

@@ -11,6 +11,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/podarium/podarium/kubelet/image"
 	"github.com/podarium/podarium/kubelet/runtime"
 	"github.com/podarium/podarium/kubelet/shim"
 )
@@ -159,7 +160,7 @@ func (f facts) initialized() (bool, []string) {
 
 func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
 	no := false
-	status := v1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &no}
+	status := v1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &no, VolumeMounts: mountStatuses(c)}
 	have := f.containers[c.Name]
 	if have == nil || have.record.ID == "" {
 		waiting := &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
@@ -175,6 +176,9 @@ func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
 	started := have.started
 	status.Started = &started
 	status.Ready = have.ready && have.started
+	if full, err := image.Normalize(have.record.Image); err == nil {
+		status.Image = full
+	}
 	status.ImageID = have.record.ImageID
 	status.ContainerID = containerID(have.record)
 	status.RestartCount = int32(have.record.Attempt)
@@ -193,6 +197,19 @@ func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
 		status.Ready = isInit(f.pod, c) && have.exit != nil && have.exit.Code == 0
 	}
 	return status
+}
+
+func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
+	var mounts []v1.VolumeMountStatus
+	for _, m := range c.VolumeMounts {
+		status := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if m.ReadOnly {
+			mode := v1.RecursiveReadOnlyDisabled
+			status.RecursiveReadOnly = &mode
+		}
+		mounts = append(mounts, status)
+	}
+	return mounts
 }
 
 // containerID is how the API names a container: the scheme is the runtime's name.

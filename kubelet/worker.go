@@ -296,7 +296,7 @@ func (w *worker) sources(pod *v1.Pod) sources {
 	}
 	w.mu.Unlock()
 	return sources{
-		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable, services: w.k.serviceList(),
+		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable, services: w.k.serviceList,
 		configMap: func(ctx context.Context, name string) (*v1.ConfigMap, error) {
 			return w.k.objects.configMap(ctx, w.uid, w.contentChanged, pod.Namespace, name)
 		},
