@@ -13,6 +13,8 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/podarium/podarium/internal/kube"
 )
 
 // Config is what Run needs.
@@ -41,6 +43,9 @@ const (
 func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if err := kube.WaitReady(ctx, cfg.Client); err != nil {
+		return nil // asked to end before there was an API server
+	}
 	r := &runner{cfg: cfg, model: NewModel(cfg.Node), events: make(chan func(), 256)}
 	if err := r.startWatch(ctx); err != nil {
 		return err

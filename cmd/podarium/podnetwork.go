@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/podarium/podarium/cni"
+	"github.com/podarium/podarium/internal/kube"
 )
 
 // podNetwork keeps one node's part of the pod network: the configuration that
@@ -38,6 +39,9 @@ const podNetworkRetry = time.Second
 
 // run follows the Node objects until ctx is done.
 func (p *podNetwork) run(ctx context.Context, client kubernetes.Interface) error {
+	if err := kube.WaitReady(ctx, client); err != nil {
+		return nil // asked to end before there was an API server
+	}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trimNode))
 	nodes := factory.Core().V1().Nodes()
 	changed := make(chan struct{}, 1)

@@ -101,7 +101,8 @@ func (q quiet) WithGroup(name string) slog.Handler       { return quiet{q.Handle
 
 // WaitReady blocks until the API server answers /readyz. Components are
 // started beside it, not after it, so the first tries are expected to find
-// nobody: they are 50 ms apart at first and 1 s at most.
+// nobody: they are 50 ms apart at first and 1 s at most. (A client-go informer
+// that finds nobody waits 800 ms and more before it tries again.)
 func WaitReady(ctx context.Context, client kubernetes.Interface) error {
 	delay := 50 * time.Millisecond
 	for {
