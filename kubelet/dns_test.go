@@ -1,0 +1,93 @@
+package kubelet
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestPodResolvConf(t *testing.T) {
+	cluster := clusterDNS{[]string{"10.96.0.10"}, "cluster.local"}
+	node := resolvConf{servers: []string{"192.168.56.1"}, searches: []string{"lan"}, options: []string{"edns0"}}
+	five := "5"
+	for _, test := range []struct {
+		name string
+		spec v1.PodSpec
+		want string
+	}{
+		{
+			"cluster first", v1.PodSpec{DNSPolicy: v1.DNSClusterFirst},
+			"search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n",
+		},
+		{
+			"cluster first in the host's network is the node's", v1.PodSpec{DNSPolicy: v1.DNSClusterFirst, HostNetwork: true},
+			"search lan\nnameserver 192.168.56.1\noptions edns0\n",
+		},
+		{
+			"unless asked for", v1.PodSpec{DNSPolicy: v1.DNSClusterFirstWithHostNet, HostNetwork: true},
+			"search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n",
+		},
+		{"default", v1.PodSpec{DNSPolicy: v1.DNSDefault}, "search lan\nnameserver 192.168.56.1\noptions edns0\n"},
+		{
+			"none, with a configuration of its own",
+			v1.PodSpec{DNSPolicy: v1.DNSNone, DNSConfig: &v1.PodDNSConfig{
+				Nameservers: []string{"1.1.1.1"}, Searches: []string{"x"}, Options: []v1.PodDNSConfigOption{{Name: "ndots", Value: &five}, {Name: "rotate"}},
+			}},
+			"search x\nnameserver 1.1.1.1\noptions ndots:5 rotate\n",
+		},
+		{
+			"additions replace options of the same name",
+			v1.PodSpec{DNSPolicy: v1.DNSClusterFirst, DNSConfig: &v1.PodDNSConfig{Options: []v1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}}},
+			"search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:2\n",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: test.spec}
+			if got := podResolvConf(pod, cluster, node).String(); got != test.want {
+				t.Errorf("got:\n%swant:\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestReadResolvConf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	text := "# comment\nsearch old\nsearch a.b. .\nnameserver 10.0.0.1\nnameserver fe80::1\noptions timeout:1\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := "search a.b\nnameserver 10.0.0.1\nnameserver fe80::1\noptions timeout:1\n"
+	if got := readResolvConf(path).String(); got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+func TestHostsFile(t *testing.T) {
+	pod := &v1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db-0"},
+		Spec: v1.PodSpec{
+			Hostname: "db-0", Subdomain: "db",
+			HostAliases: []v1.HostAlias{{IP: "10.0.0.9", Hostnames: []string{"old", "older"}}},
+		},
+	}
+	host, fqdn := podHostname(pod, "cluster.local")
+	got := hostsFile([]string{"10.244.1.7"}, host, fqdn, pod.Spec.HostAliases)
+	want := `# Kubernetes-managed hosts file.
+127.0.0.1	localhost
+::1	localhost ip6-localhost ip6-loopback
+fe00::0	ip6-localnet
+fe00::0	ip6-mcastprefix
+fe00::1	ip6-allnodes
+fe00::2	ip6-allrouters
+10.244.1.7	db-0.db.shop.svc.cluster.local	db-0
+
+# Entries added by HostAliases.
+10.0.0.9	old	older
+`
+	if got != want {
+		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
