@@ -283,11 +283,13 @@ func (d *deploymentController) writeStatus(ctx context.Context, deployment *apps
 	if wait := untilDeadline(deployment, &status, time.Now()); wait > 0 {
 		d.queue.AddAfter(keyOf(deployment), wait)
 	}
-	if equality.Semantic.DeepEqual(deployment.Status, status) {
+	// Compared with what is stored, not with deployment.Status: this pass may have set conditions there.
+	stored, err := d.deployments.Deployments(deployment.Namespace).Get(deployment.Name)
+	if err != nil || equality.Semantic.DeepEqual(stored.Status, status) {
 		return nil
 	}
 	deployment.Status = status
-	_, err := d.client.AppsV1().Deployments(deployment.Namespace).UpdateStatus(ctx, deployment, metav1.UpdateOptions{})
+	_, err = d.client.AppsV1().Deployments(deployment.Namespace).UpdateStatus(ctx, deployment, metav1.UpdateOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("write status of deployment %s: %w", keyOf(deployment), err)
 	}

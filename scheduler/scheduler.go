@@ -84,8 +84,7 @@ func schedule(ctx context.Context, client kubernetes.Interface) error {
 	for {
 		pod := s.queue.next(ctx)
 		if pod == nil {
-			factory.Shutdown()
-			return nil
+			return nil // the process ends; waiting for every watch to notice would take a second or two
 		}
 		s.place(ctx, pod)
 	}
