@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/podarium/podarium/lab/world"
 )
 
 // kubeDNS is the cluster's DNS as objects in the cluster, the way kubeadm
@@ -28,7 +30,7 @@ var kubeDNS string
 
 // applyAddons creates what is missing of kube-dns. What is there stays as it
 // is: a learner may have changed it.
-func applyAddons(ctx context.Context, cfg Config, client kubernetes.Interface) error {
+func applyAddons(ctx context.Context, cfg world.Config, client kubernetes.Interface) error {
 	manifest, err := renderAddon(cfg)
 	if err != nil {
 		return err
@@ -54,7 +56,7 @@ func applyAddons(ctx context.Context, cfg Config, client kubernetes.Interface) e
 	}
 }
 
-func renderAddon(cfg Config) ([]byte, error) {
+func renderAddon(cfg world.Config) ([]byte, error) {
 	parsed, err := template.New("kube-dns").Option("missingkey=error").Parse(kubeDNS)
 	if err != nil {
 		return nil, fmt.Errorf("parse kube-dns manifest: %w", err)

@@ -6,12 +6,14 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/podarium/podarium/lab/world"
 )
 
 // addContext merges the lab's cluster, administrator and context into the
 // user's kubeconfig ($KUBECONFIG or ~/.kube/config) and makes it the current
 // one, as kind and minikube do.
-func addContext(cfg Config) error {
+func addContext(cfg world.Config) error {
 	admin, err := clientcmd.LoadFromFile(cfg.AdminKubeconfig())
 	if err != nil {
 		return fmt.Errorf("read %s: %w", cfg.AdminKubeconfig(), err)
@@ -32,7 +34,7 @@ func addContext(cfg Config) error {
 
 // removeContext takes out what addContext put in, and nothing else. A user
 // whose file held nothing else is left without one.
-func removeContext(cfg Config) error {
+func removeContext(cfg world.Config) error {
 	name := cfg.Context()
 	return changeKubeconfig(func(user *clientcmdapi.Config) {
 		if context := user.Contexts[name]; context != nil {

@@ -21,8 +21,7 @@
 // or sysctls, for none of its processes is in the machine's network namespace
 // (the egress process is, which only dials for image pulls).
 //
-// Reading order: config.go (what can be chosen), components.go (which process
-// runs where with which flags), up.go (the start, step by step), world.go,
-// switch.go, node.go (the namespaces from the inside), supervise.go (PID 1's
-// work), exec.go, down.go.
+// Reading order: world/ (the namespaces from the inside), up.go (the start, step
+// by step), identities.go, images.go, addons.go, ready.go (what a start
+// consists of), exec.go, status.go, down.go, demo/ (the story told on it).
 package lab

@@ -12,18 +12,20 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/podarium/podarium/lab/world"
 )
 
 // worldGrace is how long a world may take to stop its nodes in good order.
-const worldGrace = nodeGrace + 3*time.Second
+const worldGrace = world.NodeGrace + 3*time.Second
 
 // Down ends a lab and removes everything of it: processes (and with them
 // namespaces, interfaces, rules and mounts), cgroups, the kubectl context, and
 // unless keepState the state folder with the cluster's objects. It works on
 // whatever a crash has left, and says so when there was nothing.
 func Down(name string, keepState bool) (found bool, err error) {
-	if !namePattern.MatchString(name) {
-		return false, fmt.Errorf("--name %q: use up to 32 lower-case letters, digits and '-'", name)
+	if err := world.ValidName(name); err != nil {
+		return false, err
 	}
 	if os.Geteuid() != 0 {
 		return false, errors.New("podarium down needs root: run it with sudo")
@@ -32,13 +34,13 @@ func Down(name string, keepState bool) (found bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	found = pid != 0 || exists(Dir(name))
+	found = pid != 0 || exists(world.Dir(name))
 	if pid != 0 {
 		if err := endWorld(pid, keepState); err != nil {
 			return found, fmt.Errorf("end lab %s: %w", name, err)
 		}
 	}
-	cfg := Config{Name: name} // enough for names and paths, also when lab.json is damaged
+	cfg := world.Config{Name: name} // enough for names and paths, also when lab.json is damaged
 	if err := clean(cfg); err != nil {
 		return found, err
 	}
@@ -51,15 +53,15 @@ func Down(name string, keepState bool) (found bool, err error) {
 	if err := os.RemoveAll(cfg.Dir()); err != nil {
 		return found, fmt.Errorf("remove state of lab %s: %w", name, err)
 	}
-	if err := os.Remove(Root); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
-		return found, fmt.Errorf("remove %s: %w", Root, err)
+	if err := os.Remove(world.Root); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+		return found, fmt.Errorf("remove %s: %w", world.Root, err)
 	}
 	return found, nil
 }
 
 // clean removes what outlives processes. It is also the first step of `up`,
 // for a world that was killed left its cgroups behind.
-func clean(cfg Config) error {
+func clean(cfg world.Config) error {
 	return errors.Join(unmountBelow(cfg.Dir()), removeCgroups(cfg))
 }
 
@@ -131,7 +133,7 @@ func unmountBelow(dir string) error {
 
 // removeCgroups removes the lab's groups in every hierarchy, v1 and v2. Their
 // processes are dead, but the kernel may need a moment to notice.
-func removeCgroups(cfg Config) error {
+func removeCgroups(cfg world.Config) error {
 	pattern := "podarium-" + cfg.Name
 	var roots []string
 	for _, glob := range []string{"/sys/fs/cgroup/" + pattern, "/sys/fs/cgroup/*/" + pattern} {

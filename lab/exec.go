@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+
+	"github.com/podarium/podarium/lab/world"
 )
 
 // NsenterArgs is the command line that runs something on a node: nsenter(1)
@@ -55,34 +57,33 @@ func StartNode(labName, node string) error { return power(labName, node, "start"
 func StopNode(labName, node string) error { return power(labName, node, "stop") }
 
 func power(labName, node, op string) error {
-	cfg, err := Load(labName)
+	cfg, err := world.Load(labName)
 	if err != nil {
 		return err
 	}
 	number, ok := cfg.NodeNumber(node)
 	if !ok {
-		return fmt.Errorf("lab %s has no node %q: its nodes are %s to %s", labName, node, NodeName(1), NodeName(cfg.Nodes))
+		return fmt.Errorf("lab %s has no node %q: its nodes are %s to %s", labName, node, world.NodeName(1), world.NodeName(cfg.Nodes))
 	}
-	_, err = ask(labName, request{Op: op, Node: number})
-	return err
+	return world.Ask(labName, world.Request{Op: op, Node: number})
 }
 
 // LogPath is where a component of a node writes, seen from the machine.
 func LogPath(labName, node, component string) (string, error) {
-	cfg, err := Load(labName)
+	cfg, err := world.Load(labName)
 	if err != nil {
 		return "", err
 	}
 	number, ok := cfg.NodeNumber(node)
 	if !ok {
-		return "", fmt.Errorf("lab %s has no node %q: its nodes are %s to %s", labName, node, NodeName(1), NodeName(cfg.Nodes))
+		return "", fmt.Errorf("lab %s has no node %q: its nodes are %s to %s", labName, node, world.NodeName(1), world.NodeName(cfg.Nodes))
 	}
-	path := cfg.nodePath(number, "var", "log", component+".log")
+	path := cfg.NodePath(number, "var", "log", component+".log")
 	if exists(path) {
 		return path, nil
 	}
 	var names []string
-	for _, p := range components(cfg, number) {
+	for _, p := range world.Components(cfg, number) {
 		names = append(names, p.Name)
 	}
 	return "", fmt.Errorf("%s has no log of %q: its components are %v", node, component, names)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/podarium/podarium/internal/pki"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // identity is a client of the API server: who it is, and where its kubeconfig
@@ -36,11 +37,11 @@ func kubeletIdentity(node string) identity {
 // writeIdentities makes the cluster's CA once, and from it everything a node
 // needs to know and to be known. On a lab that was up before, nothing is made
 // again: its tokens and certificates stay valid.
-func writeIdentities(cfg Config) error {
-	caCert, caKey := cfg.path("pki", "ca.crt"), cfg.path("pki", "ca.key")
-	if _, err := os.Stat(cfg.path("pki", "complete")); err == nil {
+func writeIdentities(cfg world.Config) error {
+	caCert, caKey := cfg.Path("pki", "ca.crt"), cfg.Path("pki", "ca.key")
+	if _, err := os.Stat(cfg.Path("pki", "complete")); err == nil {
 		if _, err := pki.LoadCA(caCert, caKey); err != nil {
-			return damaged(cfg.Name, cfg.path("pki"), err)
+			return world.Damaged(cfg.Name, cfg.Path("pki"), err)
 		}
 		return nil
 	}
@@ -49,8 +50,8 @@ func writeIdentities(cfg Config) error {
 		return err
 	}
 	errs := []error{
-		writeFile(caCert, ca.CertPEM, 0o644),
-		writeFile(caKey, ca.KeyPEM, 0o600),
+		world.WriteFile(caCert, ca.CertPEM, 0o644),
+		world.WriteFile(caKey, ca.KeyPEM, 0o600),
 		writeControlPlane(cfg, ca),
 	}
 	for n := 1; n <= cfg.Nodes; n++ {
@@ -60,26 +61,26 @@ func writeIdentities(cfg Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("write identities: %w", err)
 	}
-	return writeFile(cfg.path("pki", "complete"), nil, 0o644)
+	return world.WriteFile(cfg.Path("pki", "complete"), nil, 0o644)
 }
 
 // writeControlPlane fills node-1's /etc/kubernetes/pki and the kubeconfigs of
 // the processes which only it runs.
-func writeControlPlane(cfg Config, ca *pki.CA) error {
+func writeControlPlane(cfg world.Config, ca *pki.CA) error {
 	signKey, signPublic, err := pki.NewSigningKey()
 	if err != nil {
 		return err
 	}
-	pkiDir := cfg.nodePath(1, "etc", "kubernetes", "pki")
+	pkiDir := cfg.NodePath(1, "etc", "kubernetes", "pki")
 	errs := []error{
-		writeFile(filepath.Join(pkiDir, "ca.key"), ca.KeyPEM, 0o600),
-		writeFile(filepath.Join(pkiDir, "sa.key"), signKey, 0o600),
-		writeFile(filepath.Join(pkiDir, "sa.pub"), signPublic, 0o644),
+		world.WriteFile(filepath.Join(pkiDir, "ca.key"), ca.KeyPEM, 0o600),
+		world.WriteFile(filepath.Join(pkiDir, "sa.key"), signKey, 0o600),
+		world.WriteFile(filepath.Join(pkiDir, "sa.pub"), signPublic, 0o644),
 		issue(ca, pki.Request{
 			CommonName: "kube-apiserver",
 			Server:     true,
 			DNSNames: []string{
-				"localhost", NodeName(1), "kubernetes", "kubernetes.default",
+				"localhost", world.NodeName(1), "kubernetes", "kubernetes.default",
 				"kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 			},
 			IPs: ips(cfg.NodeIP(1), cfg.KubernetesIP(), netip.MustParseAddr("127.0.0.1")),
@@ -91,17 +92,17 @@ func writeControlPlane(cfg Config, ca *pki.CA) error {
 		}, filepath.Join(pkiDir, "apiserver-kubelet-client")),
 	}
 	for _, id := range controlPlaneIdentities {
-		errs = append(errs, writeKubeconfig(cfg, ca, id, cfg.nodePath(1, "etc", "kubernetes", id.file), cfg.ServerURL()))
+		errs = append(errs, writeKubeconfig(cfg, ca, id, cfg.NodePath(1, "etc", "kubernetes", id.file), cfg.ServerURL()))
 	}
 	return errors.Join(errs...)
 }
 
 // writeNode fills what every node's /etc/kubernetes and kubelet folder hold.
-func writeNode(cfg Config, ca *pki.CA, number int) error {
-	etc := cfg.nodePath(number, "etc", "kubernetes")
-	name := NodeName(number)
+func writeNode(cfg world.Config, ca *pki.CA, number int) error {
+	etc := cfg.NodePath(number, "etc", "kubernetes")
+	name := world.NodeName(number)
 	return errors.Join(
-		writeFile(filepath.Join(etc, "pki", "ca.crt"), ca.CertPEM, 0o644),
+		world.WriteFile(filepath.Join(etc, "pki", "ca.crt"), ca.CertPEM, 0o644),
 		writeKubeconfig(cfg, ca, kubeletIdentity(name), filepath.Join(etc, "kubelet.conf"), cfg.ServerURL()),
 		writeKubeconfig(cfg, ca, proxyIdentity, filepath.Join(etc, "kube-proxy.conf"), cfg.ServerURL()),
 		issue(ca, pki.Request{
@@ -110,17 +111,17 @@ func writeNode(cfg Config, ca *pki.CA, number int) error {
 			DNSNames:      []string{name},
 			IPs:           ips(cfg.NodeIP(number)),
 			Server:        true,
-		}, cfg.nodePath(number, "var", "lib", "kubelet", "pki", "kubelet")),
+		}, cfg.NodePath(number, "var", "lib", "kubelet", "pki", "kubelet")),
 	)
 }
 
 // writeAdmin writes the administrator's kubeconfig for the machine's side,
 // where the API server is at 127.0.0.1.
-func writeAdmin(cfg Config, ca *pki.CA) error {
+func writeAdmin(cfg world.Config, ca *pki.CA) error {
 	return writeKubeconfig(cfg, ca, controlPlaneIdentities[0], cfg.AdminKubeconfig(), cfg.HostURL())
 }
 
-func writeKubeconfig(cfg Config, ca *pki.CA, id identity, path, server string) error {
+func writeKubeconfig(cfg world.Config, ca *pki.CA, id identity, path, server string) error {
 	cert, key, err := ca.Issue(pki.Request{CommonName: id.user, Organizations: id.groups, Client: true})
 	if err != nil {
 		return err
@@ -129,7 +130,7 @@ func writeKubeconfig(cfg Config, ca *pki.CA, id identity, path, server string) e
 	if err != nil {
 		return err
 	}
-	return writeFile(path, data, 0o600)
+	return world.WriteFile(path, data, 0o600)
 }
 
 // issue writes path.crt and path.key.
@@ -138,7 +139,7 @@ func issue(ca *pki.CA, req pki.Request, path string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(writeFile(path+".crt", cert, 0o644), writeFile(path+".key", key, 0o600))
+	return errors.Join(world.WriteFile(path+".crt", cert, 0o644), world.WriteFile(path+".key", key, 0o600))
 }
 
 func ips(addrs ...netip.Addr) []net.IP {

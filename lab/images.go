@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/podarium/podarium/kubelet/image"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // The images every lab has, made from what lies on the machine: no registry
@@ -32,7 +33,7 @@ const (
 // localImage tells how one of them is made.
 type localImage struct {
 	ref   string
-	files func(cfg Config) ([]file, error)
+	files func(cfg world.Config) ([]file, error)
 	cmd   []string
 }
 
@@ -50,11 +51,8 @@ type file struct {
 	link    string
 }
 
-// ImagesDir is the lab's image store, which all its nodes share.
-func (c Config) ImagesDir() string { return c.path("images") }
-
 // makeImages puts the local images into the lab's store.
-func makeImages(cfg Config) error {
+func makeImages(cfg world.Config) error {
 	store, err := image.Open(cfg.ImagesDir())
 	if err != nil {
 		return err
@@ -77,7 +75,7 @@ func makeImages(cfg Config) error {
 
 // podariumFiles: the binary, and the component's field name for it, so that
 // `ps` in the pod shows kube-dns.
-func podariumFiles(cfg Config) ([]file, error) {
+func podariumFiles(cfg world.Config) ([]file, error) {
 	binary, err := os.ReadFile(cfg.Executable)
 	if err != nil {
 		return nil, err
@@ -91,7 +89,7 @@ func podariumFiles(cfg Config) ([]file, error) {
 }
 
 // simpleserviceFiles takes the example server that was built beside podarium.
-func simpleserviceFiles(cfg Config) ([]file, error) {
+func simpleserviceFiles(cfg world.Config) ([]file, error) {
 	binary, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Executable), "simpleservice"))
 	if err != nil {
 		return nil, err
@@ -100,7 +98,7 @@ func simpleserviceFiles(cfg Config) ([]file, error) {
 }
 
 // busyboxFiles: the machine's static busybox with a link for each applet.
-func busyboxFiles(Config) ([]file, error) {
+func busyboxFiles(world.Config) ([]file, error) {
 	path, err := findBusybox()
 	if err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/podarium/podarium/lab/world"
 )
 
 // process is one line of /proc as the machine sees it.
@@ -62,7 +64,7 @@ func parent(dir string) int {
 
 // findWorld is the process id of a lab's world, 0 when it is not running.
 func findWorld(name string) (int, error) {
-	return findProcess(WorldArgv0, name)
+	return findProcess(world.Argv0, name)
 }
 
 // NodePID is the process id, on the machine, of a node's PID 1; the name
@@ -75,14 +77,14 @@ func NodePID(labName, node string) (int, error) {
 		}
 		return pid, err
 	}
-	cfg, err := Load(labName)
+	cfg, err := world.Load(labName)
 	if err != nil {
 		return 0, err
 	}
 	if _, ok := cfg.NodeNumber(node); !ok {
-		return 0, fmt.Errorf("lab %s has no node %q: its nodes are %s to %s, and world", labName, node, NodeName(1), NodeName(cfg.Nodes))
+		return 0, fmt.Errorf("lab %s has no node %q: its nodes are %s to %s, and world", labName, node, world.NodeName(1), world.NodeName(cfg.Nodes))
 	}
-	pid, err := findProcess(NodeArgv0, labName, node)
+	pid, err := findProcess(world.NodeArgv0, labName, node)
 	if err == nil && pid == 0 {
 		err = fmt.Errorf("%s is not running: start it with `podarium node start %s`", node, node)
 	}

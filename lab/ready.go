@@ -20,6 +20,7 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/podarium/podarium/internal/netns"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // waitNodesReady watches until as many nodes are Ready as the lab has.
@@ -85,7 +86,7 @@ const dnsTry = 100 * time.Millisecond
 // waitDNSAnswer asks kube-dns's ClusterIP, from the network namespace of a
 // pod, for the API server: name → DNAT → pod → record, the whole way of a
 // lookup. It asks until it is answered.
-func waitDNSAnswer(ctx context.Context, cfg Config, node string, pod *corev1.Pod) (string, error) {
+func waitDNSAnswer(ctx context.Context, cfg world.Config, node string, pod *corev1.Pod) (string, error) {
 	pid, err := podPID(cfg, node, pod)
 	if err != nil {
 		return "", err
@@ -129,7 +130,7 @@ func askDNS(ctx context.Context, namespace, server string, question *dns.Msg) (s
 
 // podPID is a process of a pod, as the machine counts: one whose cgroup is the
 // pod's.
-func podPID(cfg Config, node string, pod *corev1.Pod) (int, error) {
+func podPID(cfg world.Config, node string, pod *corev1.Pod) (int, error) {
 	root, err := NodePID(cfg.Name, node)
 	if err != nil {
 		return 0, err

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // statusTimeout bounds what is asked of the API server, which may be down.
@@ -21,7 +22,7 @@ const statusTimeout = 3 * time.Second
 // Status tells what a lab consists of now: nodes as the API knows them, their
 // processes and memory.
 func Status(ctx context.Context, name string, out io.Writer) error {
-	cfg, err := Load(name)
+	cfg, err := world.Load(name)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func Status(ctx context.Context, name string, out io.Writer) error {
 // ListNodes prints a line per node. A node that is powered off has no process,
 // and what the API says of it is the last that was heard.
 func ListNodes(ctx context.Context, name string, out io.Writer) error {
-	cfg, err := Load(name)
+	cfg, err := world.Load(name)
 	if err != nil {
 		return err
 	}
@@ -55,8 +56,8 @@ func ListNodes(ctx context.Context, name string, out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "NODE\tSTATUS\tADDRESS\tPODS\tPID\tPROCESSES")
 	for n := 1; n <= cfg.Nodes; n++ {
-		node := NodeName(n)
-		pid, err := findProcess(NodeArgv0, name, node)
+		node := world.NodeName(n)
+		pid, err := findProcess(world.NodeArgv0, name, node)
 		if err != nil {
 			return err
 		}
@@ -76,7 +77,7 @@ func ListNodes(ctx context.Context, name string, out io.Writer) error {
 
 type nodeState struct{ ready, podCIDR string }
 
-func nodeStates(ctx context.Context, cfg Config) (map[string]nodeState, error) {
+func nodeStates(ctx context.Context, cfg world.Config) (map[string]nodeState, error) {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	client, err := kube.Client(cfg.AdminKubeconfig(), "podarium")
@@ -103,7 +104,7 @@ func readyWord(node *corev1.Node) string {
 }
 
 // componentNames lists which of a node's components run right now.
-func componentNames(cfg Config, number, initPID int) []string {
+func componentNames(cfg world.Config, number, initPID int) []string {
 	list, err := descendants(initPID)
 	if err != nil {
 		return nil
@@ -115,7 +116,7 @@ func componentNames(cfg Config, number, initPID int) []string {
 		}
 	}
 	var names []string
-	for _, p := range components(cfg, number) {
+	for _, p := range world.Components(cfg, number) {
 		if running[p.Name] {
 			names = append(names, p.Name)
 		} else {

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // upTimeout bounds the whole start. A start takes a few seconds; what is not
@@ -25,7 +26,7 @@ const upTimeout = time.Minute
 // Up starts a lab: the steps in order, each told on out as it ends. When it
 // returns without an error, all nodes are Ready and a pod's question for
 // kubernetes.default has been answered.
-func Up(ctx context.Context, cfg Config, out io.Writer) error {
+func Up(ctx context.Context, cfg world.Config, out io.Writer) error {
 	t := NewTimeline(out)
 	if err := errors.Join(cfg.Validate(), preflight()); err != nil {
 		return err
@@ -56,7 +57,7 @@ func Up(ctx context.Context, cfg Config, out io.Writer) error {
 }
 
 // bringUp is what the cluster does once its processes run.
-func bringUp(ctx context.Context, cfg Config, t *Timeline, images <-chan error) error {
+func bringUp(ctx context.Context, cfg world.Config, t *Timeline, images <-chan error) error {
 	client, err := kube.Client(cfg.AdminKubeconfig(), "podarium")
 	if err != nil {
 		return err
@@ -83,7 +84,7 @@ func bringUp(ctx context.Context, cfg Config, t *Timeline, images <-chan error) 
 	return nil
 }
 
-func waitCluster(ctx context.Context, cfg Config, client kubernetes.Interface, t *Timeline) error {
+func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interface, t *Timeline) error {
 	if err := waitNodesReady(ctx, client, cfg.Nodes); err != nil {
 		return err
 	}
@@ -115,10 +116,10 @@ func cause(ctx context.Context, err error) error {
 // lockLab takes the lab's lock, which its world holds as long as it lives: the
 // kernel gives it back whatever happens to the holder.
 func lockLab(name string) (*os.File, error) {
-	if err := os.MkdirAll(Dir(name), 0o755); err != nil {
+	if err := os.MkdirAll(world.Dir(name), 0o755); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
-	file, err := os.OpenFile(filepath.Join(Dir(name), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(filepath.Join(world.Dir(name), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
@@ -137,11 +138,11 @@ func lockLab(name string) (*os.File, error) {
 // prepare makes the state folder whole: a new one, or one whose lab ended in
 // good order or not. What a state folder was made with it keeps, for the
 // objects in its etcd carry those addresses.
-func prepare(cfg Config) (Config, error) {
+func prepare(cfg world.Config) (world.Config, error) {
 	if err := clean(cfg); err != nil {
 		return cfg, err
 	}
-	old, err := Load(cfg.Name)
+	old, err := world.Load(cfg.Name)
 	switch {
 	case err == nil:
 		if err := compatible(old, cfg); err != nil {
@@ -161,17 +162,17 @@ func prepare(cfg Config) (Config, error) {
 	}
 	errs := []error{writeIdentities(cfg)}
 	for n := 1; n <= cfg.Nodes; n++ {
-		errs = append(errs, writeNodeFiles(cfg, n), installCNI(cfg, n))
+		errs = append(errs, world.WriteNodeFiles(cfg, n), installCNI(cfg, n))
 	}
-	errs = append(errs, os.MkdirAll(cfg.ImagesDir(), 0o755), os.MkdirAll(cfg.path("egress"), 0o700))
+	errs = append(errs, os.MkdirAll(cfg.ImagesDir(), 0o755), os.MkdirAll(cfg.Path("egress"), 0o700))
 	if err := errors.Join(errs...); err != nil {
 		return cfg, err
 	}
-	return cfg, cfg.save()
+	return cfg, cfg.Save()
 }
 
 // compatible refuses to start a cluster's state with another address plan.
-func compatible(old, cfg Config) error {
+func compatible(old, cfg world.Config) error {
 	if old.Nodes == cfg.Nodes && old.ClusterCIDR == cfg.ClusterCIDR && old.ServiceClusterIPRange == cfg.ServiceClusterIPRange {
 		return nil
 	}
@@ -190,18 +191,18 @@ func freePort() (int, error) {
 
 // installCNI puts our plugin where every CNI runtime looks, under the name
 // that a network configuration calls it by: "podarium".
-func installCNI(cfg Config, number int) error {
+func installCNI(cfg world.Config, number int) error {
 	source := filepath.Join(filepath.Dir(cfg.Executable), "podarium-cni")
 	binary, err := os.ReadFile(source)
 	if err != nil {
 		return fmt.Errorf("install CNI plugin: %w (build it with `make build`)", err)
 	}
-	return writeFile(cfg.nodePath(number, "opt", "cni", "bin", "podarium"), binary, 0o755)
+	return world.WriteFile(cfg.NodePath(number, "opt", "cni", "bin", "podarium"), binary, 0o755)
 }
 
 // startWorld forks the world into its namespaces and waits until it says that
 // all nodes have been started.
-func startWorld(cfg Config, lock *os.File) (int, error) {
+func startWorld(cfg world.Config, lock *os.File) (int, error) {
 	listener, err := net.Listen("tcp4", fmt.Sprintf("127.0.0.1:%d", cfg.APIPort))
 	if err != nil {
 		return 0, fmt.Errorf("open the API server's port on the machine (is another program on it?): %w", err)
@@ -213,9 +214,9 @@ func startWorld(cfg Config, lock *os.File) (int, error) {
 	}
 	defer files.close()
 	cmd := &exec.Cmd{
-		Path:       "/proc/self/exe",
-		Args:       []string{WorldArgv0, cfg.Name},
-		Env:        append(os.Environ(), "GOGC=50"),
+		Path:       filepath.Join(filepath.Dir(cfg.Executable), "podarium-world"),
+		Args:       []string{world.Argv0, cfg.Name},
+		Env:        os.Environ(),
 		Stdout:     files.log,
 		Stderr:     files.log,
 		ExtraFiles: []*os.File{files.api, files.hostNet, lock, files.readyWrite},
@@ -244,12 +245,12 @@ type worldFileSet struct {
 	api, hostNet, log, ready, readyWrite *os.File
 }
 
-func worldFiles(cfg Config, listener *net.TCPListener, lock *os.File) (worldFileSet, error) {
+func worldFiles(cfg world.Config, listener *net.TCPListener, lock *os.File) (worldFileSet, error) {
 	var f worldFileSet
 	var errs [4]error
 	f.api, errs[0] = listener.File()
 	f.hostNet, errs[1] = os.Open("/proc/self/ns/net")
-	f.log, errs[2] = os.OpenFile(cfg.path("world.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+	f.log, errs[2] = os.OpenFile(cfg.Path("world.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
 	f.ready, f.readyWrite, errs[3] = os.Pipe()
 	if err := errors.Join(errs[:]...); err != nil {
 		f.close()

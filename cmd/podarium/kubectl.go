@@ -9,14 +9,14 @@ import (
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 
-	"github.com/podarium/podarium/lab"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // kubectlCommand is kubectl itself. Without KUBECONFIG it talks to the lab,
 // whatever the user's current context is; --kubeconfig and --context still win.
 func kubectlCommand(_ context.Context, args []string) error {
 	if os.Getenv("KUBECONFIG") == "" {
-		if admin := lab.Default().AdminKubeconfig(); readable(admin) {
+		if admin := world.Default().AdminKubeconfig(); readable(admin) {
 			if err := os.Setenv("KUBECONFIG", admin); err != nil {
 				return err
 			}

@@ -15,8 +15,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-
-	"github.com/podarium/podarium/lab"
 )
 
 // command is one word of the command line.
@@ -43,10 +41,6 @@ var commands = []command{
 	{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: kubeletCommand},
 	{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: proxyCommand},
 	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
-
-	{name: "world", argv: lab.WorldArgv0, run: worldCommand},
-	{name: "node-init", argv: lab.NodeArgv0, run: nodeInitCommand},
-	{name: "egress", argv: lab.EgressArgv0, run: egressCommand},
 }
 
 func main() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/podarium/podarium/lab"
 	"github.com/podarium/podarium/lab/demo"
+	"github.com/podarium/podarium/lab/world"
 )
 
 const upHelp = `podarium up starts a cluster of real nodes on this machine.
@@ -25,7 +26,7 @@ Usage: podarium up [flags]
 `
 
 func upCommand(ctx context.Context, args []string) error {
-	cfg := lab.Default()
+	cfg := world.Default()
 	flags := newFlagSet("up", upHelp)
 	labNameFlag(flags, &cfg.Name)
 	flags.IntVar(&cfg.Nodes, "nodes", cfg.Nodes, "number of `nodes`")
@@ -48,7 +49,7 @@ Usage: podarium down [--name lab] [--keep-state]
 `
 
 func downCommand(_ context.Context, args []string) error {
-	name := lab.Default().Name
+	name := world.Default().Name
 	flags := newFlagSet("down", downHelp)
 	labNameFlag(flags, &name)
 	keep := flags.Bool("keep-state", false, "keep the cluster's objects for the next up")
@@ -70,7 +71,7 @@ Usage: podarium demo [--name lab]
 `
 
 func demoCommand(ctx context.Context, args []string) error {
-	name := lab.Default().Name
+	name := world.Default().Name
 	flags := newFlagSet("demo", demoHelp)
 	labNameFlag(flags, &name)
 	if err := parseFlags(flags, args); err != nil {
@@ -85,39 +86,13 @@ Usage: podarium status [--name lab]
 `
 
 func statusCommand(ctx context.Context, args []string) error {
-	name := lab.Default().Name
+	name := world.Default().Name
 	flags := newFlagSet("status", statusHelp)
 	labNameFlag(flags, &name)
 	if err := parseFlags(flags, args); err != nil {
 		return err
 	}
 	return lab.Status(ctx, name, os.Stdout)
-}
-
-// worldCommand, nodeInitCommand and egressCommand are the mains of the
-// processes a lab is made of; nobody types them.
-func worldCommand(_ context.Context, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%s is started by podarium up", lab.WorldArgv0)
-	}
-	setupLogging(0)
-	return lab.World(args[0])
-}
-
-func nodeInitCommand(_ context.Context, args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("%s is started by %s", lab.NodeArgv0, lab.WorldArgv0)
-	}
-	setupLogging(0)
-	return lab.Node(args[0], args[1])
-}
-
-func egressCommand(ctx context.Context, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%s is started by %s", lab.EgressArgv0, lab.WorldArgv0)
-	}
-	setupLogging(0)
-	return lab.Egress(ctx, args[0])
 }
 
 func labNameFlag(flags *flag.FlagSet, name *string) {

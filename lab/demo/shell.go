@@ -13,11 +13,12 @@ import (
 
 	"github.com/podarium/podarium/examples"
 	"github.com/podarium/podarium/lab"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // shell runs commands against one lab and shows them as they are typed.
 type shell struct {
-	cfg   lab.Config
+	cfg   world.Config
 	out   io.Writer
 	began time.Time
 	step  int

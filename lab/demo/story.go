@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/podarium/podarium/lab"
+	"github.com/podarium/podarium/lab/world"
 )
 
 // Limit bounds the whole demo.
@@ -22,7 +22,7 @@ const ruleDelay = 5 * time.Second
 // Run tells the story and cleans up after it. The error names the step that
 // was not as told.
 func Run(ctx context.Context, labName string, out io.Writer) error {
-	cfg, err := lab.Load(labName)
+	cfg, err := world.Load(labName)
 	if err != nil {
 		return err
 	}
@@ -367,7 +367,7 @@ func (t *tale) nodeWithoutEndpoint(ctx context.Context) error {
 	for _, only = range t.pods {
 	}
 	for n := 1; n <= t.cfg.Nodes; n++ {
-		node := lab.NodeName(n)
+		node := world.NodeName(n)
 		rules, err := t.waitRules(ctx, node, 1)
 		if err != nil {
 			return err
@@ -445,13 +445,13 @@ func (t *tale) deletedWithoutTrace(ctx context.Context) error {
 	}
 	return eventually(ctx, ruleDelay, func() error {
 		for n := 1; n <= t.cfg.Nodes; n++ {
-			saved, err := t.node(lab.NodeName(n), "iptables-save")
+			saved, err := t.node(world.NodeName(n), "iptables-save")
 			if err != nil {
 				return err
 			}
 			for _, name := range []string{"default/nginx", "default/simpleservice"} {
 				if strings.Contains(saved, name) {
-					return fmt.Errorf("%s still has rules of %s", lab.NodeName(n), name)
+					return fmt.Errorf("%s still has rules of %s", world.NodeName(n), name)
 				}
 			}
 		}

@@ -1,4 +1,4 @@
-package lab
+package world
 
 import (
 	"context"
@@ -29,9 +29,9 @@ var sysctls = [][2]string{
 	{"net/bridge/bridge-nf-call-iptables", "1"},
 }
 
-// Node is the main function of a node's PID 1: it makes the machine, then
+// RunNode is the main function of a node's PID 1: it makes the machine, then
 // keeps its components running and buries orphans, as an init system does.
-func Node(labName, nodeName string) error {
+func RunNode(labName, nodeName string) error {
 	unix.CloseOnExec(nodeGo)
 	unix.CloseOnExec(nodeAPISocket)
 	cfg, err := Load(labName)
@@ -79,14 +79,14 @@ func makeMachine(cfg Config, number int) error {
 func runComponents(ctx context.Context, cfg Config, number int) {
 	r := newReaper()
 	var all sync.WaitGroup
-	for _, process := range components(cfg, number) {
+	for _, process := range Components(cfg, number) {
 		all.Go(func() {
 			s, err := processSpawn(process)
 			if err != nil {
 				slog.Error("component not started", "component", process.Name, "err", err)
 				return
 			}
-			r.keep(ctx, nodeGrace, s)
+			r.keep(ctx, NodeGrace, s)
 		})
 	}
 	all.Wait()
@@ -104,7 +104,7 @@ func processSpawn(p Process) (spawn, error) {
 		return spawn{}, fmt.Errorf("open %s: %w", os.DevNull, err)
 	}
 	s := spawn{
-		path:  "/proc/self/exe",
+		path:  filepath.Join(nodePrograms, "podarium"),
 		argv:  append([]string{p.Name}, p.Args...),
 		env:   []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "GOGC=50"},
 		files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
@@ -117,17 +117,17 @@ func processSpawn(p Process) (spawn, error) {
 	return s, nil
 }
 
-// writeNodeFiles prepares what a node finds in its /etc. It is done from
+// WriteNodeFiles prepares what a node finds in its /etc. It is done from
 // outside, before the node starts, and again at every `up`.
-func writeNodeFiles(cfg Config, number int) error {
+func WriteNodeFiles(cfg Config, number int) error {
 	hosts := "127.0.0.1\tlocalhost\n"
 	for n := 1; n <= cfg.Nodes; n++ {
 		hosts += fmt.Sprintf("%s\t%s\n", cfg.NodeIP(n), NodeName(n))
 	}
 	const resolv = "# A lab node has no resolver of its own: nothing outside can be reached.\n"
 	return errors.Join(
-		writeFile(cfg.nodePath(number, "etc", "hostname"), []byte(NodeName(number)+"\n"), 0o644),
-		writeFile(cfg.nodePath(number, "etc", "hosts"), []byte(hosts), 0o644),
-		writeFile(cfg.nodePath(number, "etc", "resolv.conf"), []byte(resolv), 0o644),
+		WriteFile(cfg.NodePath(number, "etc", "hostname"), []byte(NodeName(number)+"\n"), 0o644),
+		WriteFile(cfg.NodePath(number, "etc", "hosts"), []byte(hosts), 0o644),
+		WriteFile(cfg.NodePath(number, "etc", "resolv.conf"), []byte(resolv), 0o644),
 	)
 }

@@ -1,4 +1,4 @@
-package lab
+package world
 
 import (
 	"encoding/json"
@@ -31,7 +31,7 @@ type Config struct {
 	// APIPort is the port on the machine's 127.0.0.1 where the API server is
 	// reached; chosen free at the first `up` and kept.
 	APIPort int `json:"apiPort"`
-	// Executable is the podarium binary that `up` was.
+	// Executable is the podarium binary; the other programs lie beside it.
 	Executable string `json:"executable"`
 }
 
@@ -66,15 +66,22 @@ const maxNodes = 20
 // Validate tells everything that is wrong at once, each with its flag.
 func (c Config) Validate() error {
 	var errs []error
-	if !namePattern.MatchString(c.Name) {
-		errs = append(errs, fmt.Errorf("--name %q: use up to 32 lower-case letters, digits and '-'", c.Name))
-	}
+	errs = append(errs, ValidName(c.Name))
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		errs = append(errs, fmt.Errorf("--nodes %d: must be 1 to %d", c.Nodes, maxNodes))
 	}
 	errs = append(errs, oneOf("--proxy-mode", c.ProxyMode, proxyModes), oneOf("--pod-network", c.PodNetwork, podNetworks))
 	errs = append(errs, c.validateRanges()...)
 	return errors.Join(errs...)
+}
+
+// ValidName checks a lab's name: it becomes part of folders, cgroups and the
+// kubectl context.
+func ValidName(name string) error {
+	if namePattern.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("--name %q: use up to 32 lower-case letters, digits and '-'", name)
 }
 
 func oneOf(flag, value string, allowed []string) error {
@@ -171,18 +178,22 @@ func (c Config) Dir() string { return Dir(c.Name) }
 // Dir is the state folder of the lab with that name.
 func Dir(name string) string { return filepath.Join(Root, name) }
 
-func (c Config) path(parts ...string) string {
+// Path is a path in the state folder.
+func (c Config) Path(parts ...string) string {
 	return filepath.Join(append([]string{c.Dir()}, parts...)...)
 }
 
-// nodePath is a path in what belongs to one node alone.
-func (c Config) nodePath(number int, parts ...string) string {
-	return c.path(append([]string{"nodes", NodeName(number)}, parts...)...)
+// NodePath is a path in what belongs to one node alone.
+func (c Config) NodePath(number int, parts ...string) string {
+	return c.Path(append([]string{"nodes", NodeName(number)}, parts...)...)
 }
+
+// ImagesDir is the lab's image store, which all its nodes share.
+func (c Config) ImagesDir() string { return c.Path("images") }
 
 // AdminKubeconfig is the file with the administrator's credentials as the
 // machine uses them.
-func (c Config) AdminKubeconfig() string { return c.path("admin.conf") }
+func (c Config) AdminKubeconfig() string { return c.Path("admin.conf") }
 
 // Load reads the configuration of an existing lab.
 func Load(name string) (Config, error) {
@@ -196,29 +207,30 @@ func Load(name string) (Config, error) {
 	}
 	var cfg Config
 	if err := json.Unmarshal(data, &cfg); err != nil {
-		return Config{}, damaged(name, path, err)
+		return Config{}, Damaged(name, path, err)
 	}
 	if err := cfg.Validate(); err != nil {
-		return Config{}, damaged(name, path, err)
+		return Config{}, Damaged(name, path, err)
 	}
 	return cfg, nil
 }
 
-// damaged is the one line for a state folder that cannot be used.
-func damaged(name, path string, err error) error {
+// Damaged is the one line for a state folder that cannot be used.
+func Damaged(name, path string, err error) error {
 	return fmt.Errorf("state of lab %s is damaged (%s: %w): remove it with `podarium down --name %s`, then start afresh", name, path, err, name)
 }
 
-func (c Config) save() error {
+// Save keeps the configuration in the state folder.
+func (c Config) Save() error {
 	data, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return fmt.Errorf("save lab %s: %w", c.Name, err)
 	}
-	return writeFile(c.path("lab.json"), append(data, '\n'), 0o644)
+	return WriteFile(c.Path("lab.json"), append(data, '\n'), 0o644)
 }
 
-// writeFile replaces a file in one step: a crash leaves the old or the new.
-func writeFile(path string, data []byte, mode os.FileMode) error {
+// WriteFile replaces a file in one step: a crash leaves the old or the new.
+func WriteFile(path string, data []byte, mode os.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

@@ -1,4 +1,4 @@
-package lab
+package world
 
 import (
 	"context"
@@ -20,10 +20,10 @@ const egressSocket = "/run/podarium/egress.sock"
 // egressDialTimeout bounds how long a registry may take to accept.
 const egressDialTimeout = 30 * time.Second
 
-// Egress answers HTTP CONNECT (RFC 9110 §9.3.6) on a unix socket and dials
+// RunEgress answers HTTP CONNECT (RFC 9110 §9.3.6) on a unix socket and dials
 // from the network namespace it was started in, the machine's: the only way
 // out of a lab, for the kubelets' pulls alone.
-func Egress(ctx context.Context, socket string) error {
+func RunEgress(ctx context.Context, socket string) error {
 	if err := os.RemoveAll(socket); err != nil {
 		return fmt.Errorf("clear egress socket: %w", err)
 	}

@@ -1,4 +1,4 @@
-package lab
+package world
 
 import (
 	"context"
@@ -19,10 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// WorldArgv0 and NodeArgv0 are the names of the two kinds of PID 1, EgressArgv0 that of the
+// Argv0 and NodeArgv0 are the names of the two kinds of PID 1, EgressArgv0 that of the
 // process which dials registries.
 const (
-	WorldArgv0  = "podarium-world"
+	Argv0       = "podarium-world"
 	NodeArgv0   = "podarium-node"
 	EgressArgv0 = "podarium-egress"
 )
@@ -36,13 +36,13 @@ const (
 	worldReady                // pipe: "" and closed = ready, else the error
 )
 
-// nodeGrace is how long a node's components may take to stop.
-const nodeGrace = 3 * time.Second
+// NodeGrace is how long a node's components may take to stop.
+const NodeGrace = 3 * time.Second
 
-// World is the main function of the world's PID 1. It makes the switch, starts
+// Run is the main function of the world's PID 1. It makes the switch, starts
 // the nodes, and then only waits: for requests of `podarium node …`, for
 // processes that end, and for its own end, which ends all others.
-func World(name string) error {
+func Run(name string) error {
 	ready := os.NewFile(worldReady, "ready")
 	for _, fd := range []int{worldAPISocket, worldHostNet, worldLock, worldReady} {
 		unix.CloseOnExec(fd)
@@ -126,7 +126,7 @@ func (w *world) startEgress() error {
 			result <- fmt.Errorf("enter the machine's network namespace: %w", err)
 			return
 		}
-		_, _, err := w.reaper.start(w.self(EgressArgv0, filepath.Join(w.cfg.path("egress"), filepath.Base(egressSocket))))
+		_, _, err := w.reaper.start(w.self(EgressArgv0, filepath.Join(w.cfg.Path("egress"), filepath.Base(egressSocket))))
 		result <- err
 	}()
 	return <-result
@@ -167,7 +167,7 @@ func (w *world) startNode(number int) error {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	if _, err := goWrite.Write([]byte{1}); err != nil {
-		return fmt.Errorf("start %s: it ended at once, see %s", name, w.cfg.path("world.log"))
+		return fmt.Errorf("start %s: it ended at once, see %s", name, w.cfg.Path("world.log"))
 	}
 	slog.Info("node started", "node", name, "address", w.cfg.NodeIP(number), "pid", pid)
 	return nil
@@ -194,7 +194,7 @@ func (w *world) stopNode(number int) error {
 	_ = syscall.Kill(running.pid, syscall.SIGTERM) // it may have ended just now
 	select {
 	case <-running.gone:
-	case <-time.After(nodeGrace + time.Second):
+	case <-time.After(NodeGrace + time.Second):
 		_ = syscall.Kill(running.pid, syscall.SIGKILL)
 		<-running.gone
 	}
@@ -209,8 +209,8 @@ func (w *world) stopAll() {
 	all.Wait()
 }
 
-// request and response are the lines of the control socket, in JSON.
-type request struct {
+// Request and response are the lines of the control socket, in JSON.
+type Request struct {
 	Op   string `json:"op"` // "start", "stop" or "list"
 	Node int    `json:"node,omitempty"`
 }
@@ -232,7 +232,7 @@ func (w *world) serve() {
 
 func (w *world) answer(conn net.Conn) {
 	defer conn.Close()
-	var req request
+	var req Request
 	var res response
 	err := json.NewDecoder(io.LimitReader(conn, 4096)).Decode(&req)
 	if err == nil {
@@ -260,22 +260,22 @@ func (w *world) answer(conn net.Conn) {
 	}
 }
 
-// ask sends one request to a running world.
-func ask(name string, req request) (response, error) {
+// Ask sends one request to a running world.
+func Ask(name string, req Request) error {
 	var res response
 	conn, err := net.Dial("unix", controlSocket(name))
 	if err != nil {
-		return res, fmt.Errorf("lab %s is not running: start it with `podarium up`", name)
+		return fmt.Errorf("lab %s is not running: start it with `podarium up`", name)
 	}
 	defer conn.Close()
 	if err := json.NewEncoder(conn).Encode(req); err != nil {
-		return res, fmt.Errorf("ask world of %s: %w", name, err)
+		return fmt.Errorf("ask world of %s: %w", name, err)
 	}
 	if err := json.NewDecoder(conn).Decode(&res); err != nil {
-		return res, fmt.Errorf("ask world of %s: %w", name, err)
+		return fmt.Errorf("ask world of %s: %w", name, err)
 	}
 	if res.Error != "" {
-		return res, errors.New(res.Error)
+		return errors.New(res.Error)
 	}
-	return res, nil
+	return nil
 }

@@ -1,4 +1,4 @@
-package lab
+package world
 
 import (
 	"errors"
@@ -26,10 +26,15 @@ func mountProc() error {
 	return nil
 }
 
+// nodePrograms is where a node sees podarium and the programs beside it, which
+// on the machine may lie in a folder the node has of its own.
+const nodePrograms = "/opt/podarium"
+
 // mountNodeFiles gives a node the files which are a machine's own, and leaves
 // the rest of the file system as the host has it:
 //
-//	/etc /opt   overlays: the host's files below, the node's own above
+//	/etc /opt   overlays: the host's files below, the node's own above;
+//	            /opt/podarium is the folder our programs are in
 //	/var/lib    the node's own; the image store in it is shared by all nodes
 //	/var/log    the node's own
 //	/run        empty at every start, as after a reboot
@@ -38,9 +43,9 @@ func mountProc() error {
 // Everything is put together under the node's folder first, for /var/lib will
 // cover the state folder itself.
 func mountNodeFiles(cfg Config, number int) error {
-	node := func(parts ...string) string { return cfg.nodePath(number, parts...) }
+	node := func(parts ...string) string { return cfg.NodePath(number, parts...) }
 	images, egress := node("var", "lib", "podarium", "images"), node("run", "podarium")
-	for _, dir := range []string{images, node("var", "log"), node("run"), node("etc"), node("opt", "cni", "bin"), node("cgroup")} {
+	for _, dir := range []string{images, node("var", "log"), node("run"), node("etc"), node("opt", "cni", "bin"), node("cgroup"), node("opt", filepath.Base(nodePrograms))} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make node folder: %w", err)
 		}
@@ -52,11 +57,12 @@ func mountNodeFiles(cfg Config, number int) error {
 		return fmt.Errorf("make node folder: %w", err)
 	}
 	if err := errors.Join(
-		bind(cfg.path("images"), images),
-		bind(cfg.path("egress"), egress),
+		bind(cfg.Path("images"), images),
+		bind(cfg.Path("egress"), egress),
 		mountSys(node("cgroup")),
 		overlay("/etc", node("etc"), node("etc.work")),
 		overlay("/opt", node("opt"), node("opt.work")),
+		bind(filepath.Dir(cfg.Executable), nodePrograms),
 	); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package lab
+package world
 
 import (
 	"fmt"
@@ -15,9 +15,9 @@ type Process struct {
 	APISocket bool
 }
 
-// components lists what runs on a node, with the flags a learner will read in
+// Components lists what runs on a node, with the flags a learner will read in
 // `ps`. The order is that of the data flow; all of them start at once.
-func components(cfg Config, number int) []Process {
+func Components(cfg Config, number int) []Process {
 	v := "--v=" + strconv.Itoa(cfg.Verbosity)
 	var list []Process
 	if number == 1 {
