@@ -156,7 +156,7 @@ func (c *cluster) run(ctx context.Context) error {
 	for _, run := range loops {
 		group.Go(func() { run(ctx) })
 	}
-	group.Wait() // for work in hand, not for the watches: they end with the process, and take a second or two
+	group.Wait() // for work in hand; the watches end with the process
 	return nil
 }
 

@@ -84,7 +84,7 @@ func schedule(ctx context.Context, client kubernetes.Interface) error {
 	for {
 		pod := s.queue.next(ctx)
 		if pod == nil {
-			return nil // the process ends; waiting for every watch to notice would take a second or two
+			return nil // the process ends, and the watches with it
 		}
 		s.place(ctx, pod)
 	}
