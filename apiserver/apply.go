@@ -1,11 +1,175 @@
 package apiserver
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
+	"sync"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"github.com/podarium/podarium/apiserver/resource"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/managedfields"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/applyconfigurations"
+	"sigs.k8s.io/yaml"
 )
 
+// Server-side apply: a client sends only the fields it has an opinion on,
+// under the name of a manager. The server remembers in metadata.managedFields
+// which manager owns which field. Who applies a field that belongs to somebody
+// else gets a conflict; who leaves out a field it owned gives it up, and the
+// field goes.
+//
+// The owners of an object's fields are tracked from its first apply on. What
+// was there before belongs to the manager "before-first-apply". An object that
+// is never applied this way carries no such list, and the schemas of all types,
+// some megabytes, are only loaded for the first one that is.
+
+// fieldManagers merges and tracks, one for each kind and subresource.
+type fieldManagers struct {
+	mu        sync.Mutex
+	converter managedfields.TypeConverter
+	byKind    map[string]*managedfields.FieldManager
+}
+
+func (f *fieldManagers) of(kind *resource.Kind, subresource string) (*managedfields.FieldManager, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	key := kind.GVK().String() + "/" + subresource
+	if m, ok := f.byKind[key]; ok {
+		return m, nil
+	}
+	if f.converter == nil {
+		f.converter = applyconfigurations.NewTypeConverter(scheme)
+		f.byKind = map[string]*managedfields.FieldManager{}
+	}
+	m, err := managedfields.NewDefaultFieldManager(f.converter, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
+		kind.GVK(), kind.GroupVersion, subresource, nil)
+	if err != nil {
+		return nil, fmt.Errorf("make field manager of %s: %w", kind.Kind, err)
+	}
+	f.byKind[key] = m
+	return m, nil
+}
+
+type kindDefaulter struct{ kind *resource.Kind }
+
+func (d kindDefaulter) Default(in runtime.Object) {
+	if obj, ok := in.(resource.Object); ok && obj.GetObjectKind().GroupVersionKind() == d.kind.GVK() {
+		if _, raw := in.(*unstructured.Unstructured); !raw {
+			d.kind.ApplyDefaults(obj)
+		}
+	}
+}
+
+// apply answers PATCH with Content-Type application/apply-patch+yaml.
 func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body []byte) error {
-	return plainStatus(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType, "apply is not served")
+	if o.fieldManager == "" {
+		return invalidOptions("PatchOptions", field.Required(field.NewPath("fieldManager"), "is required for apply patch"))
+	}
+	wanted := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(body, &wanted.Object); err != nil {
+		return badRequest("error decoding YAML: %v", err)
+	}
+	if err := checkPath(wanted.DeepCopy(), r.target, r.kind); err != nil {
+		return err
+	}
+	manager, err := s.managers.of(r.kind, r.subresource)
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	merge := func(live resource.Object) (resource.Object, error) {
+		merged, err := manager.Apply(live, wanted.DeepCopy(), o.fieldManager, o.force)
+		if err != nil {
+			return nil, err
+		}
+		next, err := typed(r.kind, merged)
+		if err != nil {
+			return nil, err
+		}
+		return next, checkPath(next, r.target, r.kind)
+	}
+	code := http.StatusOK
+	o.applied = true
+	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
+		if current == nil {
+			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
+		}
+		next, err := merge(shown(r.kind, current).DeepCopyObject().(resource.Object))
+		if err != nil {
+			return nil, err
+		}
+		return stored(r.kind, next), nil
+	})
+	if apierrors.IsNotFound(err) && r.subresource == "" && wanted.GetUID() == "" {
+		code = http.StatusCreated
+		done, err = s.applyNew(r, merge, o)
+	}
+	if err != nil {
+		return err
+	}
+	return s.respondObject(w, r, code, done, nil)
+}
+
+// applyNew: what is applied and does not exist is created.
+func (s *Server) applyNew(r *request, merge func(resource.Object) (resource.Object, error), o writeOptions) (resource.Object, error) {
+	empty := r.kind.New()
+	empty.GetObjectKind().SetGroupVersionKind(r.kind.GVK())
+	empty.SetName(r.name)
+	empty.SetNamespace(r.namespace)
+	next, err := merge(empty)
+	if err != nil {
+		return nil, err
+	}
+	next.SetResourceVersion("")
+	return s.createObject(r.Context(), r.kind, next, o)
+}
+
+func typed(kind *resource.Kind, obj runtime.Object) (resource.Object, error) {
+	if raw, ok := obj.(*unstructured.Unstructured); ok {
+		into := kind.New()
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, into); err != nil {
+			return nil, badRequest("%v", err)
+		}
+		obj = into
+	}
+	next, ok := obj.(resource.Object)
+	if !ok {
+		return nil, fmt.Errorf("apply made a %T of a %s", obj, kind.Kind)
+	}
+	next.GetObjectKind().SetGroupVersionKind(kind.GVK())
+	return next, nil
+}
+
+// track records an ordinary write to an object whose fields have owners: what
+// it changes belongs to whoever wrote it.
+func (s *Server) track(kind *resource.Kind, obj, current resource.Object, subresource string, o writeOptions) resource.Object {
+	if o.applied || len(current.GetManagedFields()) == 0 {
+		return obj
+	}
+	manager, err := s.managers.of(kind, subresource)
+	if err != nil {
+		return obj
+	}
+	tracked, err := typed(kind, manager.UpdateNoErrors(current.DeepCopyObject(), obj, o.fieldManager))
+	if err != nil {
+		return obj
+	}
+	return tracked
+}
+
+// managerOf is the name of a client that gives none: the first word of its
+// User-Agent, "kubectl" of "kubectl/v1.33.1 (linux/amd64)".
+func managerOf(r *http.Request) string {
+	if m := r.URL.Query().Get("fieldManager"); m != "" {
+		return m
+	}
+	name, _, _ := strings.Cut(r.UserAgent(), "/")
+	if name == "" {
+		return "unknown"
+	}
+	const longest = 128
+	return name[:min(len(name), longest)]
 }

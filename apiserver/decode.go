@@ -120,13 +120,24 @@ func decodeError(err error, actual *schema.GroupVersionKind, want schema.GroupVe
 	if actual != nil && actual.Kind != "" {
 		return cannotHandle(actual, want, err)
 	}
-	summary := string(body)
-	if len(summary) == 0 {
-		summary = "<empty>"
-	} else if len(summary) > 30 {
-		summary = summary[:30] + " ..."
+	return badRequest("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, summary(body))
+}
+
+// summary is the beginning of a body, for an error: as it is when it looks
+// like a JSON object, else in hexadecimal.
+func summary(body []byte) string {
+	const most = 30
+	switch {
+	case len(body) == 0:
+		return "<empty>"
+	case body[0] == '{' && len(body) > most:
+		return string(body[:most]) + " ..."
+	case body[0] == '{':
+		return string(body)
+	case len(body) > most:
+		return fmt.Sprintf("%x ...", body[:most])
 	}
-	return badRequest("the object provided is unrecognized (must be of type %s): %v (%s)", want.Kind, err, summary)
+	return fmt.Sprintf("%x", body)
 }
 
 // checkPath makes the object and the path agree on name and namespace.

@@ -40,7 +40,7 @@ func apiError(err error, gr schema.GroupResource, name string) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return apierrors.NewTimeoutError("request did not complete within the allotted time", 0)
 	}
-	return apierrors.NewInternalError(err)
+	return err // 500, with the error's own text
 }
 
 // invalidOptions is an error in the parameters of a request, not in its object.

@@ -18,6 +18,7 @@ type writeOptions struct {
 	validation   string // fieldValidation
 	fieldManager string
 	force        bool
+	applied      bool // a server-side apply, whose owners are known already
 }
 
 // writeOptionsOf reads them; kind is CreateOptions, UpdateOptions or

@@ -11,6 +11,8 @@ import (
 	"github.com/podarium/podarium/apiserver/resource"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -38,6 +40,7 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	var warnings []string
+	o.fieldManager = managerOf(r.Request)
 	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
 		if current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
@@ -76,11 +79,21 @@ func checkPatch(patchType types.PatchType, body []byte) error {
 			return badRequest("%v", err)
 		}
 	default:
-		return plainStatus(http.StatusUnsupportedMediaType, metav1.StatusReasonUnsupportedMediaType,
-			"the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml")
+		return errUnsupportedPatch
 	}
 	return nil
 }
+
+var errUnsupportedPatch = &apierrors.StatusError{ErrStatus: metav1.Status{
+	Status: metav1.StatusFailure, Code: http.StatusUnsupportedMediaType, Reason: metav1.StatusReasonUnsupportedMediaType,
+	Message: "415: Unsupported Media Type", Details: &metav1.StatusDetails{},
+}}
+
+// errPatchFailed: a JSON patch whose operations cannot be done on this object.
+var errPatchFailed = &apierrors.StatusError{ErrStatus: metav1.Status{
+	Status: metav1.StatusFailure, Code: http.StatusUnprocessableEntity, Reason: metav1.StatusReasonInvalid,
+	Message: "the server rejected our request due to an error in our request", Details: &metav1.StatusDetails{},
+}}
 
 // patched applies a patch of one of three types: a list of operations (RFC
 // 6902), an object to be merged (RFC 7386), or one whose lists are merged by
@@ -93,27 +106,24 @@ func patched(kind *resource.Kind, current resource.Object, patchType types.Patch
 	}
 	var after []byte
 	switch patchType {
+	case types.StrategicMergePatchType:
+		return mergedStrategically(kind, before, body, validation)
 	case types.JSONPatchType:
 		ops, err := jsonpatch.DecodePatch(body)
 		if err != nil {
 			return nil, nil, badRequest("error decoding patch: %v", err)
 		}
 		if after, err = ops.Apply(before); err != nil {
-			return nil, nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", kind.GR(), current.GetName(), err.Error(), 0, false)
-		}
-	case types.MergePatchType:
-		if after, err = jsonpatch.MergePatch(before, body); err != nil {
-			return nil, nil, badRequest("%v", err)
+			return nil, nil, errPatchFailed
 		}
 	default:
-		after, err = strategicpatch.StrategicMergePatch(before, body, kind.New())
-		if err != nil {
-			return nil, nil, strategicError(err)
+		if after, err = jsonpatch.MergePatch(before, body); err != nil {
+			return nil, nil, badRequest("%v", err)
 		}
 	}
 	obj, warnings, err := decodeBody(mediaJSON, after, kind.GVK(), kind.New(), validation)
 	if err != nil {
-		return nil, nil, apierrors.NewInvalid(kind.GK(), current.GetName(), field.ErrorList{field.Invalid(field.NewPath("patch"), string(body), err.Error())})
+		return nil, nil, invalidPatch(string(body), err)
 	}
 	next, ok := obj.(resource.Object)
 	if !ok {
@@ -122,6 +132,37 @@ func patched(kind *resource.Kind, current resource.Object, patchType types.Patch
 	return next, warnings, nil
 }
 
-func strategicError(err error) error {
-	return apierrors.NewInternalError(fmt.Errorf("%w", err))
+// mergedStrategically works on the decoded forms, which know the merge keys.
+func mergedStrategically(kind *resource.Kind, before, body []byte, validation string) (resource.Object, []string, error) {
+	var current, patch map[string]any
+	if err := json.Unmarshal(before, &current); err != nil {
+		return nil, nil, err
+	}
+	if err := json.Unmarshal(body, &patch); err != nil {
+		return nil, nil, badRequest("%v", err)
+	}
+	shown := fmt.Sprintf("%+v", patch) // merging takes the patch apart
+	after, err := strategicpatch.StrategicMergeMapPatch(current, patch, kind.New())
+	if err != nil {
+		return nil, nil, err
+	}
+	next := kind.New()
+	strict := validation != metav1.FieldValidationIgnore
+	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after, next, strict)
+	unknown, isStrict := runtime.AsStrictDecodingError(err)
+	switch {
+	case isStrict && validation == metav1.FieldValidationWarn:
+		var warnings []string
+		for _, e := range unknown.Errors() {
+			warnings = append(warnings, e.Error())
+		}
+		return next, warnings, nil
+	case err != nil:
+		return nil, nil, invalidPatch(shown, err)
+	}
+	return next, nil, nil
+}
+
+func invalidPatch(patch string, err error) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), patch, err.Error())})
 }

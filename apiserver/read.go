@@ -131,6 +131,10 @@ func (s *Server) listPast(ctx context.Context, kind *resource.Kind, under string
 		if errors.As(err, &old) {
 			return nil, lm, apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 		}
+		var future *store.FutureError
+		if errors.As(err, &future) {
+			return nil, lm, tooLargeVersion(future.Asked, s.store.CachedRevision())
+		}
 		if err != nil {
 			return nil, lm, err
 		}

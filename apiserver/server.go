@@ -30,6 +30,8 @@ type Server struct {
 	openapi    documents
 	authorizer *auth.Authorizer
 	tokens     *auth.Tokens
+	managers   fieldManagers
+	kubelets   *http.Transport
 	kinds      kindIndex
 	serviceIPs clusterip.Range
 	nodePorts  nodeport.Range
@@ -96,8 +98,12 @@ func newServer(cfg Config, st *store.Store) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	kubelets, err := cfg.kubeletTransport()
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
-		authorizer: authorizer, tokens: tokens,
+		authorizer: authorizer, tokens: tokens, kubelets: kubelets,
 		cfg: cfg, store: st, kinds: newKindIndex(),
 		serviceIPs: clusterip.NewRange(cfg.ServiceClusterIPRange), nodePorts: nodeport.Range{First: cfg.NodePortMin, Last: cfg.NodePortMax},
 		stopping: make(chan struct{}), ready: make(chan struct{}),

@@ -37,6 +37,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	}
 	obj = stored(r.kind, obj)
 	code := http.StatusOK
+	o.fieldManager = managerOf(r.Request)
 	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
 		if current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
@@ -76,9 +77,10 @@ func (s *Server) change(ctx context.Context, a *allocation, kind *resource.Kind,
 		if err := preconditions(kind, key, current, obj); err != nil {
 			return store.Write{}, err
 		}
-		keepMeta(obj, current)
+		keepMeta(kind, obj, current)
 		keepParts(kind, obj, current, subresource)
 		kind.ApplyDefaults(obj)
+		obj = s.track(kind, obj, current, subresource, o)
 		if err := s.admitUpdate(ctx, kind, obj, current, subresource); err != nil {
 			return store.Write{}, err
 		}
@@ -130,7 +132,10 @@ func preconditions(kind *resource.Kind, key string, current, obj resource.Object
 }
 
 // keepMeta puts back the metadata that only the server writes.
-func keepMeta(obj, current resource.Object) {
+func keepMeta(kind *resource.Kind, obj, current resource.Object) {
+	if obj.GetResourceVersion() != "" || !kind.NamesVersion { // else validation refuses it
+		obj.SetResourceVersion(current.GetResourceVersion())
+	}
 	obj.SetUID(current.GetUID())
 	obj.SetCreationTimestamp(current.GetCreationTimestamp())
 	obj.SetDeletionTimestamp(current.GetDeletionTimestamp())

@@ -7,9 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 var dataColumns = []metav1.TableColumnDefinition{column("Name", "string"), column("Data", "string"), column("Age", "string")}
@@ -69,6 +72,70 @@ var ServiceAccount = &Kind{
 	}),
 }
 
+// maxData bounds what a ConfigMap or a Secret holds, in bytes.
+const maxData = 1 << 20
+
+func validateConfigMap(c, old *corev1.ConfigMap) field.ErrorList {
+	var errs field.ErrorList
+	total := 0
+	for _, key := range sortedKeys(c.Data) {
+		for _, msg := range validation.IsConfigMapKey(key) {
+			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, msg))
+		}
+		if _, twice := c.BinaryData[key]; twice {
+			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, "duplicate of key present in binaryData"))
+		}
+		total += len(c.Data[key])
+	}
+	for _, key := range sortedKeys(c.BinaryData) {
+		for _, msg := range validation.IsConfigMapKey(key) {
+			errs = append(errs, field.Invalid(field.NewPath("binaryData").Key(key), key, msg))
+		}
+		total += len(c.BinaryData[key])
+	}
+	if total > maxData {
+		errs = append(errs, field.TooLong(field.NewPath(""), nil, maxData))
+	}
+	if old != nil && old.Immutable != nil && *old.Immutable {
+		errs = append(errs, frozen(c.Immutable, !equality.Semantic.DeepEqual(c.Data, old.Data) || !equality.Semantic.DeepEqual(c.BinaryData, old.BinaryData))...)
+	}
+	return errs
+}
+
+func validateSecret(s, old *corev1.Secret) field.ErrorList {
+	var errs field.ErrorList
+	total := 0
+	for _, key := range sortedKeys(s.Data) {
+		for _, msg := range validation.IsConfigMapKey(key) {
+			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, msg))
+		}
+		total += len(s.Data[key])
+	}
+	if total > maxData {
+		errs = append(errs, field.TooLong(field.NewPath("data"), nil, maxData))
+	}
+	if old != nil && old.Type != s.Type {
+		errs = append(errs, field.Invalid(field.NewPath("type"), s.Type, "field is immutable"))
+	}
+	if old != nil && old.Immutable != nil && *old.Immutable {
+		errs = append(errs, frozen(s.Immutable, !equality.Semantic.DeepEqual(s.Data, old.Data))...)
+	}
+	return errs
+}
+
+// frozen: what is immutable stays so, and its data too.
+func frozen(immutable *bool, changed bool) field.ErrorList {
+	var errs field.ErrorList
+	const text = "field is immutable when `immutable` is set"
+	if immutable == nil || !*immutable {
+		errs = append(errs, field.Forbidden(field.NewPath("immutable"), text))
+	}
+	if changed {
+		errs = append(errs, field.Forbidden(field.NewPath("data"), text))
+	}
+	return errs
+}
+
 // Lease is a heartbeat: of a node, or of the leader among several controllers.
 var Lease = &Kind{
 	GroupVersion: coordinationv1.SchemeGroupVersion,
@@ -77,6 +144,7 @@ var Lease = &Kind{
 	New:            func() Object { return &coordinationv1.Lease{} },
 	NewList:        func() runtime.Object { return &coordinationv1.LeaseList{} },
 	CreateOnUpdate: true,
+	NamesVersion:   true,
 	Columns:        []metav1.TableColumnDefinition{column("Name", "string"), column("Holder", "string"), column("Age", "string")},
 	Row: row(func(l *coordinationv1.Lease, now time.Time) []any {
 		holder := ""

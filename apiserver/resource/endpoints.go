@@ -27,6 +27,7 @@ var Endpoints = &Kind{
 			}
 		}
 	}),
+	Validate:       check(validateEndpoints),
 	CreateOnUpdate: true,
 	Columns:        []metav1.TableColumnDefinition{column("Name", "string"), column("Endpoints", "string"), column("Age", "string")},
 	Row: row(func(e *corev1.Endpoints, now time.Time) []any {

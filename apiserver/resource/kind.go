@@ -43,6 +43,9 @@ type Kind struct {
 	// Validate tells what is wrong with an object; old is nil on create.
 	Validate func(obj, old Object) field.ErrorList
 
+	// Early tells what is so wrong that nothing else is looked at.
+	Early func(obj Object) field.ErrorList
+
 	// NameRule is the rule for metadata.name; nil stands for a DNS subdomain.
 	NameRule func(name string, prefix bool) []string
 
@@ -70,6 +73,10 @@ type Kind struct {
 
 	// CreateOnUpdate: PUT on a name that does not exist creates it.
 	CreateOnUpdate bool
+
+	// NamesVersion: an update without resourceVersion is refused, for whoever
+	// does not say which state he has seen must not write.
+	NamesVersion bool
 
 	// TTL: the object goes by itself after this time. Zero: it stays.
 	TTL time.Duration
@@ -211,6 +218,11 @@ func (k *Kind) ApplyDefaults(obj Object) {
 
 // Check validates a new object (old is nil) or a changed one.
 func (k *Kind) Check(obj, old Object) field.ErrorList {
+	if k.Early != nil {
+		if errs := k.Early(obj); len(errs) > 0 {
+			return errs
+		}
+	}
 	errs := k.ValidateMeta(obj, old)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj, old)...)

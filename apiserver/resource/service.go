@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Service is one address for many pods. Its ClusterIP and nodePorts are not
@@ -23,6 +24,7 @@ var Service = &Kind{
 	NewList:        func() runtime.Object { return &corev1.ServiceList{} },
 	Default:        on(defaultService),
 	Prepare:        onBoth(prepareService),
+	Early:          func(o Object) field.ErrorList { return validateFamilies(o.(*corev1.Service)) },
 	Validate:       check(validateService),
 	NameRule:       apivalidation.NameIsDNSLabel,
 	Fields:         selectable(serviceFields),

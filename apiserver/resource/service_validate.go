@@ -22,12 +22,7 @@ var (
 
 var specPath = field.NewPath("spec")
 
-// validateService: as upstream, what is wrong with the addresses is told
-// first and alone, for the rest is only looked at when they can be allocated.
 func validateService(s, old *corev1.Service) field.ErrorList {
-	if errs := validateFamilies(s); len(errs) > 0 {
-		return errs
-	}
 	if errs := validateClusterIPChange(s, old); len(errs) > 0 {
 		return errs
 	}
@@ -41,7 +36,8 @@ func validateService(s, old *corev1.Service) field.ErrorList {
 }
 
 // validateFamilies checks clusterIPs, ipFamilies and ipFamilyPolicy against
-// each other and against a cluster that has IPv4 alone.
+// each other and against a cluster that has IPv4 alone. What is wrong here is
+// told alone, as upstream: the rest is only looked at when there is an address.
 func validateFamilies(s *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
 	ipsPath := specPath.Child("clusterIPs")

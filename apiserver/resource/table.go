@@ -2,7 +2,8 @@ package resource
 
 import (
 	"fmt"
-	"sort"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,11 +101,6 @@ func upTo(items []string, most int) string {
 	return strings.Join(items, ",")
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	sort.Strings(keys)
-	return keys
+func sortedKeys[M ~map[K]V, K ~string, V any](m M) []K {
+	return slices.Sorted(maps.Keys(m))
 }

@@ -107,6 +107,9 @@ func (s *Store) Page(ctx context.Context, prefix, under, start string, limit, re
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return nil, "", 0, &TooOldError{Asked: revision}
 	}
+	if errors.Is(err, rpctypes.ErrFutureRev) {
+		return nil, "", 0, &FutureError{Asked: revision}
+	}
 	if err != nil {
 		return nil, "", 0, err
 	}

@@ -34,6 +34,11 @@ func (e *TooOldError) Error() string {
 	return fmt.Sprintf("too old resource version: %d (%d)", e.Asked, e.Oldest)
 }
 
+// FutureError says that a resourceVersion has not been written yet.
+type FutureError struct{ Asked int64 }
+
+func (e *FutureError) Error() string { return fmt.Sprintf("revision %d lies in the future", e.Asked) }
+
 // Watcher receives the changes of one table in order. A client that does not
 // read fast enough is cut off at watcherBacklog events: it comes back with the
 // last resourceVersion it saw.
