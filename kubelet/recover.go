@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -85,6 +86,7 @@ func (w *worker) adopt(found *leftover) {
 			slog.Warn("Removing dead sandbox", "pod", podName(w.pod), "error", err)
 		}
 	}
+	found.records = slices.DeleteFunc(found.records, w.neverStarted)
 	newest := map[string]runtime.Record{}
 	for _, record := range found.records {
 		if have, ok := newest[record.Name]; !ok || have.Attempt < record.Attempt {
@@ -103,7 +105,25 @@ func (w *worker) adopt(found *leftover) {
 	w.stale = true
 }
 
+// neverStarted removes a container which the earlier kubelet had created and not started when it died.
+// If its shim lives, it was started, and only the note of that is missing.
+func (w *worker) neverStarted(record runtime.Record) bool {
+	if !record.Started.IsZero() || w.k.runtime.Alive(record.ID) {
+		return false
+	}
+	if _, ended := w.k.runtime.Exited(record.ID); ended {
+		return false
+	}
+	if err := w.k.runtime.Remove(w.k.ctx, record.ID); err != nil {
+		slog.Warn("Removing half-made container", "container", record.Name, "error", err)
+	}
+	return true
+}
+
 func (w *worker) adoptContainer(record runtime.Record) {
+	if record.Started.IsZero() {
+		record.Started = record.Created
+	}
 	have := &container{record: record, exited: make(chan struct{})}
 	have.last = lastTermination(w.pod, record.Name)
 	w.containers[record.Name] = have
@@ -119,8 +139,7 @@ func (w *worker) adoptContainer(record runtime.Record) {
 		if c != nil {
 			have.message = terminationMessage(record, exit, c.TerminationMessagePolicy)
 		}
-	case !sameSandbox || record.Started.IsZero():
-		// The node went down with it, or the kubelet died before it started.
+	case !sameSandbox: // the node went down with it
 		have.exit = &shim.Exit{Code: 255, Finished: time.Now().UTC()}
 		have.reason = "Unknown"
 		if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), have.exit); err != nil {

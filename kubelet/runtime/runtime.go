@@ -206,6 +206,16 @@ func (r *Runtime) Wait(ctx context.Context, id string) (exit shim.Exit, ok bool)
 	return r.Exited(id)
 }
 
+// Alive tells whether the container's shim lives.
+func (r *Runtime) Alive(id string) bool {
+	conn, err := r.dial(id)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 // dial connects to the shim. The path goes through an open directory, because a socket's path has at
 // most 107 bytes.
 func (r *Runtime) dial(id string) (net.Conn, error) {
