@@ -18,6 +18,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
@@ -109,13 +110,24 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	return server
 }
 
-func stream(t *testing.T, server *httptest.Server, path string, options remotecommand.StreamOptions) error {
+// overSPDY and overWebSocket are kubectl's two ways.
+func overSPDY(target *url.URL) (remotecommand.Executor, error) {
+	return remotecommand.NewSPDYExecutor(&rest.Config{}, http.MethodPost, target)
+}
+
+func overWebSocket(target *url.URL) (remotecommand.Executor, error) {
+	return remotecommand.NewWebSocketExecutor(&rest.Config{}, http.MethodGet, target.String())
+}
+
+var ways = map[string]func(*url.URL) (remotecommand.Executor, error){"SPDY": overSPDY, "WebSocket": overWebSocket}
+
+func stream(t *testing.T, way string, server *httptest.Server, path string, options remotecommand.StreamOptions) error {
 	t.Helper()
 	target, err := url.Parse(server.URL + path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	executor, err := remotecommand.NewSPDYExecutor(&rest.Config{}, http.MethodPost, target)
+	executor, err := ways[way](target)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,58 +140,82 @@ func shell(script string) string {
 	return url.Values{"command": {"sh", "-c", script}}.Encode()
 }
 
-func TestExecOverSPDY(t *testing.T) {
+func TestExec(t *testing.T) {
 	server := apiFixture(t, "sleep", "1000")
-	var out, errs bytes.Buffer
-	err := stream(t, server, "/exec/default/web/c?input=1&output=1&error=1&"+shell("cat; echo bad >&2; exit 5"),
-		remotecommand.StreamOptions{Stdin: strings.NewReader("typed\n"), Stdout: &out, Stderr: &errs})
-	exit, ok := err.(utilexec.ExitError)
-	if !ok || exit.ExitStatus() != 5 || out.String() != "typed\n" || errs.String() != "bad\n" {
-		t.Errorf("exec: %v, %q, %q; want exit status 5", err, out.String(), errs.String())
-	}
-	out.Reset()
-	err = stream(t, server, "/exec/default/web/c?input=1&output=1&tty=1&"+shell("test -t 0 && echo terminal"),
-		remotecommand.StreamOptions{Stdin: strings.NewReader(""), Stdout: &out, Tty: true})
-	if err != nil || !strings.Contains(out.String(), "terminal") {
-		t.Errorf("exec with terminal: %v, %q", err, out.String())
-	}
-	if err := stream(t, server, "/exec/default/web/none?command=sh&output=1", remotecommand.StreamOptions{Stdout: &out}); err == nil {
-		t.Error("exec in a missing container succeeded")
+	for way := range ways {
+		t.Run(way, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			err := stream(t, way, server, "/exec/default/web/c?input=1&output=1&error=1&"+shell("cat; echo bad >&2; exit 5"),
+				remotecommand.StreamOptions{Stdin: strings.NewReader("typed\n"), Stdout: &out, Stderr: &errs})
+			exit, ok := err.(utilexec.ExitError)
+			if !ok || exit.ExitStatus() != 5 || out.String() != "typed\n" || errs.String() != "bad\n" {
+				t.Errorf("exec: %v, %q, %q; want exit status 5", err, out.String(), errs.String())
+			}
+			out.Reset()
+			err = stream(t, way, server, "/exec/default/web/c?input=1&output=1&tty=1&"+shell("test -t 0 && echo terminal"),
+				remotecommand.StreamOptions{Stdin: strings.NewReader(""), Stdout: &out, Tty: true})
+			if err != nil || !strings.Contains(out.String(), "terminal") {
+				t.Errorf("exec with terminal: %v, %q", err, out.String())
+			}
+			if err := stream(t, way, server, "/exec/default/web/none?command=sh&output=1", remotecommand.StreamOptions{Stdout: &out}); err == nil {
+				t.Error("exec in a missing container succeeded")
+			}
+		})
 	}
 }
 
-func TestAttachOverSPDY(t *testing.T) {
-	server := apiFixture(t, "sh", "-c", "read line; echo got $line")
-	var out bytes.Buffer
-	err := stream(t, server, "/attach/default/web/c?input=1&output=1&error=1",
-		remotecommand.StreamOptions{Stdin: strings.NewReader("word\n"), Stdout: &out, Stderr: io.Discard})
-	if err != nil || out.String() != "got word\n" {
-		t.Errorf("attach: %v, %q", err, out.String())
+func TestAttach(t *testing.T) {
+	for way := range ways {
+		t.Run(way, func(t *testing.T) {
+			server := apiFixture(t, "sh", "-c", "read line; echo got $line")
+			var out bytes.Buffer
+			err := stream(t, way, server, "/attach/default/web/c?input=1&output=1&error=1",
+				remotecommand.StreamOptions{Stdin: strings.NewReader("word\n"), Stdout: &out, Stderr: io.Discard})
+			if err != nil || out.String() != "got word\n" {
+				t.Errorf("attach: %v, %q", err, out.String())
+			}
+		})
 	}
 }
 
-func TestPortForwardOverSPDY(t *testing.T) {
+func TestPortForward(t *testing.T) {
 	server := apiFixture(t, "sleep", "1000")
-	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
-	defer backend.Close()
-	port := backend.Listener.Addr().(*net.TCPAddr).Port
-	transport, upgrader, err := spdy.RoundTripperFor(&rest.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	target, err := url.Parse(server.URL + "/portForward/default/web")
 	if err != nil {
 		t.Fatal(err)
 	}
+	transport, upgrader, err := spdy.RoundTripperFor(&rest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tunnel, err := portforward.NewSPDYOverWebsocketDialer(target, &rest.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for way, dialer := range map[string]httpstream.Dialer{
+		"SPDY":      spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target),
+		"WebSocket": tunnel,
+	} {
+		t.Run(way, func(t *testing.T) { forwardOnce(t, dialer) })
+	}
+}
+
+func forwardOnce(t *testing.T, dialer httpstream.Dialer) {
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
+	defer backend.Close()
+	port := backend.Listener.Addr().(*net.TCPAddr).Port
 	stop, ready := make(chan struct{}), make(chan struct{})
-	forwarder, err := portforward.New(spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, target),
-		[]string{"0:" + strconv.Itoa(port)}, stop, ready, io.Discard, io.Discard)
+	forwarder, err := portforward.New(dialer, []string{"0:" + strconv.Itoa(port)}, stop, ready, io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- forwarder.ForwardPorts() }()
-	<-ready
+	select {
+	case <-ready:
+	case err := <-done:
+		t.Fatal(err)
+	}
 	ports, err := forwarder.GetPorts()
 	if err != nil {
 		t.Fatal(err)

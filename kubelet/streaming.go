@@ -23,13 +23,19 @@ const (
 	streamCreation = 30 * time.Second // which a client has to open its streams
 )
 
-// serveExec speaks SPDY (v1 to v4.channel.k8s.io) and WebSocket (v4.channel.k8s.io and older).
+// serveExec speaks SPDY (v1 to v4.channel.k8s.io) and WebSocket (v5.channel.k8s.io and older).
 func (k *Kubelet) serveExec(w http.ResponseWriter, r *http.Request) {
 	id, options, ok := k.remoteCommand(w, r)
 	if !ok {
 		return
 	}
 	command := r.URL.Query()["command"]
+	if wantsProtocol(r, protocolV5) {
+		serveV5(w, r, options, func(ctx context.Context, in io.Reader, out, errs io.WriteCloser, resize <-chan remotecommand.TerminalSize) error {
+			return streamer{k}.ExecInContainer(ctx, "", "", id, command, in, out, errs, options.TTY, resize, 0)
+		})
+		return
+	}
 	remotecommand.ServeExec(w, r, streamer{k}, "", "", id, command, options, streamIdle, streamCreation,
 		remotecommand.SupportedStreamingProtocols)
 }
@@ -37,6 +43,12 @@ func (k *Kubelet) serveExec(w http.ResponseWriter, r *http.Request) {
 func (k *Kubelet) serveAttach(w http.ResponseWriter, r *http.Request) {
 	id, options, ok := k.remoteCommand(w, r)
 	if !ok {
+		return
+	}
+	if wantsProtocol(r, protocolV5) {
+		serveV5(w, r, options, func(ctx context.Context, in io.Reader, out, errs io.WriteCloser, resize <-chan remotecommand.TerminalSize) error {
+			return streamer{k}.AttachContainer(ctx, "", "", id, in, out, errs, options.TTY, resize)
+		})
 		return
 	}
 	remotecommand.ServeAttach(w, r, streamer{k}, "", "", id, options, streamIdle, streamCreation,
@@ -77,6 +89,13 @@ func (k *Kubelet) servePortForward(w http.ResponseWriter, r *http.Request) {
 	pod := k.worker(r.PathValue("namespace"), r.PathValue("pod"))
 	if pod == nil {
 		http.Error(w, "pod not found", http.StatusNotFound)
+		return
+	}
+	if wantsProtocol(r, protocolTunnel) {
+		throughTunnel(w, r, func(w http.ResponseWriter, r *http.Request) {
+			portforward.ServePortForward(w, r, streamer{k}, string(pod.uid), "", &portforward.V4Options{}, streamIdle, streamCreation,
+				portforward.SupportedProtocols)
+		})
 		return
 	}
 	options, err := portforward.NewV4Options(r)
