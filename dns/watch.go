@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/podarium/podarium/internal/kube"
 )
 
 // byService indexes EndpointSlices by the Service they belong to.
@@ -23,6 +25,9 @@ const byService = "service"
 // one at a time from each informer, and each recomputes one Service from what
 // the informers hold, so their order does not matter.
 func (s *Server) watch(ctx context.Context, client kubernetes.Interface) error {
+	if err := kube.WaitReady(ctx, client); err != nil {
+		return nil // asked to end before there was an API server
+	}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
 	services := factory.Core().V1().Services()
 	endpoints := factory.Discovery().V1().EndpointSlices().Informer()

@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/podarium/podarium/kubelet/image"
+	"github.com/podarium/podarium/lab/world"
 )
 
-const imageHelp = `image shows and fills a store of container images.
+const imageHelp = `podarium image shows and fills the store of images which a lab's nodes share.
 
   podarium image list                 what is there
   podarium image load FILE            from docker save, an OCI archive or an OCI layout directory
@@ -25,11 +26,20 @@ func imageCommand(ctx context.Context, args []string) error {
 		return exitCode(2)
 	}
 	flags := newFlagSet("podarium image "+args[0], imageHelp)
-	root := flags.String("image-root", "/var/lib/podarium/images", "`directory` of the store")
+	name := world.Default().Name
+	labNameFlag(flags, &name)
+	root := flags.String("image-root", "", "`directory` of the store; empty: the lab's, which all its nodes share")
 	proxy := flags.String("image-pull-proxy", "", "HTTP proxy for pulls, unix:///`socket`")
 	insecure := flags.Bool("insecure", false, "pull by plain http")
 	if err := flags.Parse(args[1:]); err != nil {
 		return exitOnUsage(err)
+	}
+	if *root == "" {
+		cfg, err := world.Load(name)
+		if err != nil {
+			return err
+		}
+		*root = cfg.ImagesDir()
 	}
 	store, err := image.Open(*root)
 	if err != nil {
