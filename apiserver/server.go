@@ -31,6 +31,7 @@ type Server struct {
 	authorizer *auth.Authorizer
 	tokens     *auth.Tokens
 	managers   fieldManagers
+	running    sync.WaitGroup
 	kubelets   *http.Transport
 	kinds      kindIndex
 	serviceIPs clusterip.Range
@@ -156,16 +157,31 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener, tlsConfig 
 	}
 	close(s.stopping)
 	cancel()
-	end, stop := context.WithTimeout(context.Background(), shutdownTime)
-	defer stop()
-	if shutdown := server.Shutdown(end); shutdown != nil {
-		server.Close()
-	}
+	s.drain(server)
 	background.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
+}
+
+// drain lets running requests end, watches among them, and then closes the
+// connections. Shutdown alone would wait a second for every idle HTTP/2 client.
+func (s *Server) drain(server *http.Server) {
+	idle := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+	case <-time.After(shutdownTime):
+	}
+	end, stop := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer stop()
+	if server.Shutdown(end) != nil {
+		server.Close()
+	}
 }
 
 func (c *Config) serverTLS() (*tls.Config, error) {
@@ -200,6 +216,8 @@ func certPool(file string) (*x509.CertPool, error) {
 
 // ServeHTTP is the life of a request; see the package comment.
 func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
+	s.running.Add(1)
+	defer s.running.Done()
 	defer func() {
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
 			slog.Error("request panicked", "method", httpRequest.Method, "path", httpRequest.URL.Path, "panic", p, "stack", string(debug.Stack()))

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -133,6 +134,7 @@ var DaemonSet = &Kind{
 	New:      func() Object { return &appsv1.DaemonSet{} },
 	NewList:  func() runtime.Object { return &appsv1.DaemonSetList{} },
 	Default:  on(defaultDaemonSet),
+	Prepare:  onBoth(prepareDaemonSet),
 	Validate: check(validateDaemonSet),
 	Status:   true, Generation: true,
 	Columns: []metav1.TableColumnDefinition{
@@ -159,6 +161,19 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 		setPtr(&d.Spec.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
 	}
 	defaultPodSpec(&d.Spec.Template.Spec)
+}
+
+// prepareDaemonSet counts the versions of the template, in an annotation that
+// the API of old had as a field.
+func prepareDaemonSet(d, old *appsv1.DaemonSet) {
+	n := int64(1)
+	if old != nil {
+		n, _ = strconv.ParseInt(old.Annotations[appsv1.DeprecatedTemplateGeneration], 10, 64)
+		if !equality.Semantic.DeepEqual(d.Spec.Template, old.Spec.Template) {
+			n++
+		}
+	}
+	metav1.SetMetaDataAnnotation(&d.ObjectMeta, appsv1.DeprecatedTemplateGeneration, strconv.FormatInt(n, 10))
 }
 
 // ControllerRevision is a snapshot of a workload's template.

@@ -229,9 +229,15 @@ const compactInterval = 5 * time.Minute
 func (s *Store) compact(ctx context.Context) {
 	last := s.cache.currentRevision()
 	for pause(ctx, compactInterval) {
-		if _, err := s.client.Compact(ctx, last); err == nil {
+		if err := s.Compact(ctx, last); err == nil {
 			slog.Debug("compacted etcd", "revision", last)
 		}
 		last = s.cache.currentRevision()
 	}
+}
+
+// Compact lets etcd forget what was before revision.
+func (s *Store) Compact(ctx context.Context, revision int64) error {
+	_, err := s.client.Compact(ctx, revision)
+	return err
 }
