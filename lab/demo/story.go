@@ -162,7 +162,7 @@ func (t *tale) nameResolves(ctx context.Context) error {
 
 func (t *tale) requestArrives(ctx context.Context) error {
 	t.heading("The request from %s arrives", client)
-	answer, err := t.kubectl(ctx, "exec", client, "--", "wget", "-qO-", "-T5", "http://nginx/hostname")
+	answer, err := t.kubectl(ctx, "exec", client, "--", "wget", "-qO-", "http://nginx/hostname")
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (t *tale) requestArrives(ctx context.Context) error {
 	if !ok {
 		return fmt.Errorf("%q answered, which is no pod of nginx", pod)
 	}
-	from, err := t.kubectl(ctx, "exec", client, "--", "wget", "-qO-", "-T5", "http://nginx/clientip")
+	from, err := t.kubectl(ctx, "exec", client, "--", "wget", "-qO-", "http://nginx/clientip")
 	if err != nil {
 		return err
 	}
@@ -226,7 +226,7 @@ func (t *tale) waitRules(ctx context.Context, node string, endpoints int) (servi
 
 func (t *tale) conntrackRemembers(ctx context.Context) error {
 	t.heading("The kernel remembers the connection, for the way back")
-	if _, err := t.quietKubectl(ctx, "exec", client, "--", "wget", "-qO-", "-T5", "http://"+t.clusterIP+"/info"); err != nil {
+	if _, err := t.quietKubectl(ctx, "exec", client, "--", "wget", "-qO-", "http://"+t.clusterIP+"/info"); err != nil {
 		return err
 	}
 	list, err := t.node(t.clientNode, "conntrack", "-L", "-p", "tcp", "--orig-dst", t.clusterIP)
@@ -263,7 +263,7 @@ const (
 
 func (t *tale) loadIsSpread(ctx context.Context) error {
 	t.heading("%d requests, counted per pod", requests)
-	script := fmt.Sprintf("for i in $(seq %d); do wget -qO- -T5 http://%s/hostname; done | sort | uniq -c", requests, t.clusterIP)
+	script := fmt.Sprintf("for i in $(seq %d); do wget -qO- http://%s/hostname; done | sort | uniq -c", requests, t.clusterIP)
 	counts, err := t.kubectl(ctx, "exec", client, "--", "sh", "-c", script)
 	if err != nil {
 		return err
@@ -334,7 +334,7 @@ func (t *tale) killedPodIsMissedByNobody(ctx context.Context) error {
 	}
 	t.say("%s was out of the rules of %s %d ms later.", gone, t.clientNode, time.Since(began).Milliseconds())
 	const tries = 100
-	script := fmt.Sprintf("ok=0; for i in $(seq %d); do wget -qO- -T5 http://%s/hostname >/dev/null && ok=$((ok+1)); done; echo $ok of %d answered", tries, t.clusterIP, tries)
+	script := fmt.Sprintf("ok=0; for i in $(seq %d); do wget -qO- http://%s/hostname >/dev/null && ok=$((ok+1)); done; echo $ok of %d answered", tries, t.clusterIP, tries)
 	answered, err := t.kubectl(ctx, "exec", client, "--", "sh", "-c", script)
 	if err != nil {
 		return err
@@ -400,7 +400,7 @@ func (t *tale) simpleService(ctx context.Context) error {
 	if err := t.waitSimpleRules(ctx, ip, 1); err != nil {
 		return err
 	}
-	info, err := t.kubectl(ctx, "exec", client, "--", "wget", "-qO-", "-T5", "http://simpleservice/info")
+	info, err := t.kubectl(ctx, "exec", client, "--", "wget", "-qO-", "http://simpleservice/info")
 	if err != nil {
 		return err
 	}
