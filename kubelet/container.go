@@ -227,7 +227,7 @@ func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, img image.Image) (r
 	}
 	spec := runtime.Container{
 		Layers: img.Layers, Args: args, Env: full.list(), Cwd: cwd, Mounts: mounts, Files: []string{messageFile},
-		Namespaces: w.namespaces(pod), CPUShares: cpuShares(c), CPUQuota: cpuQuota(c), MemoryLimit: memoryLimit(c),
+		Namespaces: w.namespaces(pod, c), CPUShares: cpuShares(c), CPUQuota: cpuQuota(c), MemoryLimit: memoryLimit(c),
 		OOMScoreAdj: oomScoreAdj(qosClass(pod), c, w.k.memoryCapacity()),
 		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 	}
@@ -259,9 +259,15 @@ func expandAll(list []string, env map[string]string) []string {
 	return expanded
 }
 
-func (w *worker) namespaces(pod *v1.Pod) runtime.Namespaces {
+func (w *worker) namespaces(pod *v1.Pod, c *v1.Container) runtime.Namespaces {
 	w.mu.Lock()
 	sandbox := *w.sandbox
+	target := ""
+	if debug := ephemeral(pod, c.Name); debug != nil {
+		if have := w.containers[debug.TargetContainerName]; have != nil && have.running {
+			target = have.record.ID
+		}
+	}
 	w.mu.Unlock()
 	ns := runtime.Namespaces{Network: sandbox.path("ns/net"), IPC: sandbox.path("ns/ipc"), UTS: sandbox.path("ns/uts")}
 	if pod.Spec.HostNetwork {
@@ -271,6 +277,8 @@ func (w *worker) namespaces(pod *v1.Pod) runtime.Namespaces {
 		ns.IPC = runtime.HostNS
 	}
 	switch {
+	case target != "": // kubectl debug --target: see that container's processes
+		ns.PID = w.k.runtime.PIDNamespace(target)
 	case pod.Spec.HostPID:
 		ns.PID = runtime.HostNS
 	case pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace:

@@ -210,7 +210,7 @@ func formatMap(m map[string]string) string {
 }
 
 func findContainer(pod *v1.Pod, name string) *v1.Container {
-	for _, c := range allContainers(pod) {
+	for _, c := range everyContainer(pod) {
 		if c.Name == name {
 			return c
 		}

@@ -33,6 +33,9 @@ func containerPath(pod *v1.Pod, c *v1.Container) string {
 	if isInit(pod, c) {
 		return "spec.initContainers{" + c.Name + "}"
 	}
+	if ephemeral(pod, c.Name) != nil {
+		return "spec.ephemeralContainers{" + c.Name + "}"
+	}
 	return "spec.containers{" + c.Name + "}"
 }
 

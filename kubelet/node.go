@@ -5,7 +5,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"reflect"
 	goruntime "runtime"
 	"strconv"
 	"strings"
@@ -14,9 +13,12 @@ import (
 
 	"golang.org/x/sys/unix"
 	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/podarium/podarium/internal/kube"
 )
@@ -56,10 +58,12 @@ func (n *node) run(ctx context.Context) {
 			return
 		}
 	}
+	touched := n.watch(ctx)
 	ticker := time.NewTicker(statusInterval)
 	defer ticker.Stop()
 	for {
 		select {
+		case <-touched: // somebody else wrote the Node: report says whether that was right
 		case <-ctx.Done():
 			return
 		case <-changes:
@@ -76,6 +80,24 @@ func (n *node) run(ctx context.Context) {
 		}
 		retry.reset()
 	}
+}
+
+// watch follows our own Node object. When heartbeats did not come through for a while, the node
+// lifecycle controller declares the node's condition unknown, and only we can tell it better.
+func (n *node) watch(ctx context.Context) <-chan struct{} {
+	touched := make(chan struct{}, 1)
+	seen := func(object any) {
+		if node, ok := object.(*v1.Node); ok && n.remember(node) {
+			select {
+			case touched <- struct{}{}:
+			default:
+			}
+		}
+	}
+	_, informer := n.k.informer("nodes", fields.OneTermEqualSelector(metav1.ObjectNameField, n.k.cfg.NodeName), &v1.Node{},
+		cache.ResourceEventHandlerFuncs{AddFunc: seen, UpdateFunc: func(_, object any) { seen(object) }})
+	go informer.RunWithContext(ctx)
+	return touched
 }
 
 // wakeAll lets the workers look again: pods which had to wait for a network can have one now.
@@ -128,10 +150,15 @@ func withLabels(node *v1.Node, labels map[string]string) (changed bool) {
 	return changed
 }
 
-func (n *node) remember(node *v1.Node) {
+// remember keeps the newest version of the Node and tells whether this is one.
+func (n *node) remember(node *v1.Node) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.registered != nil && n.registered.UID == node.UID && !newerVersion(node, n.registered) {
+		return false
+	}
 	n.registered = node
+	return true
 }
 
 // object is the Node as it registers.
@@ -157,7 +184,7 @@ func (n *node) report(ctx context.Context) bool {
 	n.mu.Unlock()
 	old := node.Status
 	node.Status = n.status(old)
-	if reflect.DeepEqual(old, node.Status) {
+	if equality.Semantic.DeepEqual(old, node.Status) {
 		return true
 	}
 	written, err := n.k.client.CoreV1().Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{})

@@ -136,6 +136,25 @@ func allContainers(pod *v1.Pod) []*v1.Container {
 	return all
 }
 
+// everyContainer are these and the ephemeral ones which kubectl debug adds to a running pod.
+func everyContainer(pod *v1.Pod) []*v1.Container {
+	all := allContainers(pod)
+	for i := range pod.Spec.EphemeralContainers {
+		all = append(all, (*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+	}
+	return all
+}
+
+// ephemeral finds an ephemeral container by its name.
+func ephemeral(pod *v1.Pod, name string) *v1.EphemeralContainer {
+	for i := range pod.Spec.EphemeralContainers {
+		if pod.Spec.EphemeralContainers[i].Name == name {
+			return &pod.Spec.EphemeralContainers[i]
+		}
+	}
+	return nil
+}
+
 // isSidecar tells an init container which keeps running beside the others (KEP-753).
 func isSidecar(c *v1.Container) bool {
 	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways

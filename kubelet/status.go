@@ -33,13 +33,12 @@ type facts struct {
 func podStatus(f facts) v1.PodStatus {
 	old := f.pod.Status
 	status := v1.PodStatus{
-		Phase:                      f.phase(),
-		Conditions:                 slices.Clone(old.Conditions),
-		StartTime:                  &f.startTime,
-		QOSClass:                   qosClass(f.pod),
-		NominatedNodeName:          old.NominatedNodeName,
-		EphemeralContainerStatuses: old.EphemeralContainerStatuses,
-		Resize:                     old.Resize, ResourceClaimStatuses: old.ResourceClaimStatuses,
+		Phase:             f.phase(),
+		Conditions:        slices.Clone(old.Conditions),
+		StartTime:         &f.startTime,
+		QOSClass:          qosClass(f.pod),
+		NominatedNodeName: old.NominatedNodeName,
+		Resize:            old.Resize, ResourceClaimStatuses: old.ResourceClaimStatuses,
 		ObservedGeneration: f.pod.Generation,
 	}
 	if f.failure != nil {
@@ -57,6 +56,10 @@ func podStatus(f facts) v1.PodStatus {
 	}
 	for i := range f.pod.Spec.Containers {
 		status.ContainerStatuses = append(status.ContainerStatuses, f.containerStatus(&f.pod.Spec.Containers[i]))
+	}
+	for i := range f.pod.Spec.EphemeralContainers {
+		c := (*v1.Container)(&f.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		status.EphemeralContainerStatuses = append(status.EphemeralContainerStatuses, f.containerStatus(c))
 	}
 	f.conditions(&status)
 	return status
@@ -187,7 +190,7 @@ func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
 	}
 	switch {
 	case have.running:
-		status.State.Running = &v1.ContainerStateRunning{StartedAt: metav1.NewTime(have.record.Started)}
+		status.State.Running = &v1.ContainerStateRunning{StartedAt: second(have.record.Started)}
 	case have.waiting != nil:
 		status.State.Waiting = have.waiting
 		status.LastTerminationState.Terminated = terminatedState(have)
@@ -232,8 +235,8 @@ func terminatedState(have *container) *v1.ContainerStateTerminated {
 	}
 	return &v1.ContainerStateTerminated{
 		ExitCode: int32(have.exit.Code), Reason: reason, Message: have.message,
-		StartedAt:   metav1.NewTime(have.record.Started),
-		FinishedAt:  metav1.NewTime(have.exit.Finished),
+		StartedAt:   second(have.record.Started),
+		FinishedAt:  second(have.exit.Finished),
 		ContainerID: containerID(have.record),
 	}
 }
@@ -350,5 +353,7 @@ func terminationMessage(record runtime.Record, exit shim.Exit, policy v1.Termina
 	return message
 }
 
-// timeNow is the present second: the API keeps no fractions.
-func timeNow() metav1.Time { return metav1.NewTime(time.Now().Truncate(time.Second)) }
+// second is a time as the API keeps it, without fractions.
+func second(t time.Time) metav1.Time { return metav1.NewTime(t.Truncate(time.Second)) }
+
+func timeNow() metav1.Time { return second(time.Now()) }

@@ -29,11 +29,16 @@ func (w *worker) publish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	status := podStatus(w.facts())
-	if w.published && equality.Semantic.DeepEqual(status, w.status) {
+	// What the API server made of the last write may differ in a detail; to write the same again would
+	// not change that. But when somebody else changed it (the node lifecycle controller declares pods of
+	// a silent node unready), the truth has to be told once more.
+	unchanged := w.published && equality.Semantic.DeepEqual(status, w.status)
+	if unchanged && (w.dirty || w.writing || equality.Semantic.DeepEqual(w.pod.Status, w.accepted)) {
 		return
 	}
 	w.status, w.published = status, true
 	if equality.Semantic.DeepEqual(status, w.pod.Status) {
+		w.accepted = w.pod.Status
 		return
 	}
 	w.dirty = true
@@ -77,6 +82,9 @@ func (w *worker) putStatus(pod *v1.Pod) error {
 	written, err := pods.UpdateStatus(w.k.ctx, pod, metav1.UpdateOptions{})
 	switch {
 	case err == nil:
+		w.mu.Lock()
+		w.accepted = written.Status
+		w.mu.Unlock()
 		w.learn(written)
 		return nil
 	case apierrors.IsNotFound(err):
@@ -139,9 +147,9 @@ func (w *worker) flushStatus() {
 	}
 }
 
-// olderVersion compares resource versions, which are numbers that grow (KEP-5504).
-func olderVersion(a, b *v1.Pod) bool {
-	x, errX := strconv.ParseUint(a.ResourceVersion, 10, 64)
-	y, errY := strconv.ParseUint(b.ResourceVersion, 10, 64)
-	return errX == nil && errY == nil && x < y
+// newerVersion compares resource versions, which are numbers that grow (KEP-5504).
+func newerVersion(a, b metav1.Object) bool {
+	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
+	y, errY := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return errX != nil || errY != nil || x > y
 }

@@ -140,7 +140,7 @@ func (w *worker) dismantle(pod *v1.Pod, all bool) error {
 func (w *worker) killAll(pod *v1.Pod, grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	var together sync.WaitGroup
-	for _, c := range allContainers(pod) {
+	for _, c := range everyContainer(pod) {
 		if isSidecar(c) {
 			continue
 		}

@@ -42,6 +42,7 @@ type worker struct {
 	stopped    bool          // all containers ended for good and the sandbox is gone
 	status     v1.PodStatus  // what the API server shall know
 	published  bool          // status was computed at least once
+	accepted   v1.PodStatus  // what the API server answered to the last write
 	dirty      bool          // status is not written yet
 	writing    bool          // a goroutine writes it
 	written    chan struct{} // closed when it has written all
@@ -82,7 +83,7 @@ func newWorker(k *Kubelet, pod *v1.Pod) *worker {
 		containers: map[string]*container{}, volumes: map[string]mounted{},
 	}
 	w.alive, w.endAlive = context.WithCancel(k.ctx)
-	w.startTime = metav1.Now()
+	w.startTime = timeNow()
 	if pod.Status.StartTime != nil {
 		w.startTime = *pod.Status.StartTime
 	}
@@ -99,7 +100,7 @@ func (w *worker) wakeUp() {
 // update brings a newer version of the pod.
 func (w *worker) update(pod *v1.Pod) {
 	w.mu.Lock()
-	if olderVersion(pod, w.pod) {
+	if !newerVersion(pod, w.pod) {
 		w.mu.Unlock()
 		return
 	}
@@ -346,6 +347,11 @@ func (w *worker) startContainers(pod *v1.Pod) time.Duration {
 	for i := range pod.Spec.Containers {
 		all.Go(func() { waits[i] = w.ensureContainer(pod, &pod.Spec.Containers[i]) })
 	}
+	for i := range pod.Spec.EphemeralContainers {
+		all.Go(func() {
+			w.ensureContainer(pod, (*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+		})
+	}
 	all.Wait()
 	for _, again := range waits {
 		wait = min(wait, again)
@@ -430,6 +436,9 @@ func (w *worker) pullBackOff(pod *v1.Pod, c *v1.Container, have *container) {
 
 // restarts tells whether a container which ended is started again.
 func restarts(pod *v1.Pod, c *v1.Container, code int) bool {
+	if ephemeral(pod, c.Name) != nil {
+		return false
+	}
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
 		policy = v1.RestartPolicy(*c.RestartPolicy)

@@ -15,6 +15,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/podarium/podarium/kubelet/shim"
 )
 
 // Namespaces tells which namespaces a container has. A path joins the one which a file keeps, HostNS
@@ -194,6 +196,15 @@ func endPause(dir string) error {
 		}
 	}
 	return os.Remove(file)
+}
+
+// PIDNamespace is the path of a running container's process namespace.
+func (r *Runtime) PIDNamespace(id string) string {
+	data, err := os.ReadFile(r.FilePath(id, shim.PidFile))
+	if err != nil {
+		return ""
+	}
+	return "/proc/" + strings.TrimSpace(string(data)) + "/ns/pid"
 }
 
 func sameFile(a, b string) bool {
