@@ -23,7 +23,9 @@ const (
 //	waiting   fits nowhere; nothing happens until the cluster changes
 //	backing   fits nowhere, the cluster has changed meanwhile, but it was tried only a moment ago
 //
-// The last one keeps a pod which never fits from being tried at every change of a busy cluster.
+// The last one keeps a pod which never fits from being tried at every change of a busy cluster. When
+// nobody is active the scheduler has nothing better to do, and takes one from there before its time
+// (KEP-5142), unless an error put it there: a pod that waits for its node waits no second longer.
 type podQueue struct {
 	mu   sync.Mutex
 	pods map[types.UID]*queued
@@ -36,6 +38,7 @@ type queued struct {
 	since    time.Time // in the queue
 	tries    int
 	earliest time.Time // next try
+	patient  bool      // the pause is for an error and is kept
 	helpful  change    // what may help it, by the reasons of the last try
 	seen     change    // what happened during the present try
 }
@@ -117,11 +120,24 @@ func (q *podQueue) pop() *corev1.Pod {
 		}
 	}
 	if best == nil {
+		best = q.mostUrgentBacking()
+	}
+	if best == nil {
 		return nil
 	}
 	best.state, best.seen = trying, 0
 	best.tries++
 	return best.pod
+}
+
+func (q *podQueue) mostUrgentBacking() *queued {
+	var best *queued
+	for _, entry := range q.pods {
+		if entry.state == backing && !entry.patient && (best == nil || before(entry, best)) {
+			best = entry
+		}
+	}
+	return best
 }
 
 func before(a, b *queued) bool {
@@ -138,7 +154,7 @@ func (q *podQueue) failed(uid types.UID, helpful change) {
 	if !ok {
 		return // deleted meanwhile
 	}
-	entry.state, entry.helpful = waiting, helpful
+	entry.state, entry.helpful, entry.patient = waiting, helpful, false
 	entry.earliest = time.Now().Add(backoff(entry.tries))
 	if entry.seen&helpful != 0 {
 		q.retry(entry)
@@ -150,7 +166,7 @@ func (q *podQueue) retryLater(uid types.UID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if entry, ok := q.pods[uid]; ok {
-		entry.state, entry.earliest = waiting, time.Now().Add(backoff(entry.tries))
+		entry.state, entry.earliest, entry.patient = waiting, time.Now().Add(backoff(entry.tries)), true
 		q.retry(entry)
 	}
 }
@@ -182,6 +198,7 @@ func (q *podQueue) retry(entry *queued) {
 		return
 	}
 	entry.state = backing
+	q.signal()
 	time.AfterFunc(pause, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()

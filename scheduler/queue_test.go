@@ -25,11 +25,11 @@ func TestHighestPriorityFirstThenTheOneWhichWaitsLongest(t *testing.T) {
 }
 
 // TestWhenAPodIsTriedAgain: it fits nowhere; a change at 3 s which cannot help does nothing, one at 5 s is
-// answered at once, as the pause of 1 s is over; a change right after the second failure waits for its end.
+// answered at once, as the pause of 1 s is over; after a change right after the second failure it lets
+// others go first, and is tried when there are none.
 func TestWhenAPodIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q, a := newPodQueue(), pod("a")
-		start := time.Now()
 		q.add(a)
 		q.pop()
 		q.failed(a.UID, nodeChange)
@@ -45,11 +45,25 @@ func TestWhenAPodIsTriedAgain(t *testing.T) {
 		}
 		q.failed(a.UID, nodeChange)
 		q.clusterChanged(nodeChange)
-		if q.pop() != nil {
-			t.Error("tried again without a pause")
+		q.add(pod("fresh"))
+		for _, want := range []string{"fresh", "a"} {
+			if got := q.pop(); got == nil || got.Name != want {
+				t.Errorf("got %v, want %s", got, want)
+			}
 		}
-		if q.next(t.Context()) == nil || time.Since(start) != 7*time.Second {
-			t.Errorf("tried again after %v, want 7s: the second pause is 2 s", time.Since(start))
+	})
+}
+
+// TestAnErrorKeepsItsPause: what could not be written is not tried at once, even by an idle scheduler.
+func TestAnErrorKeepsItsPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, a := newPodQueue(), pod("a")
+		start := time.Now()
+		q.add(a)
+		q.pop()
+		q.retryLater(a.UID)
+		if q.next(t.Context()) == nil || time.Since(start) != time.Second {
+			t.Errorf("tried again after %v, want 1s", time.Since(start))
 		}
 	})
 }
