@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -290,6 +291,15 @@ func (k *Kubelet) dismantleLeftover(ctx context.Context, found *leftover) error 
 	if found.sandbox != nil {
 		if err := k.removeSandbox(ctx, *found.sandbox); err != nil {
 			return err
+		}
+	}
+	logs, err := filepath.Glob(filepath.Join(k.cfg.LogDir, "*_"+found.uid))
+	if err != nil {
+		return err
+	}
+	for _, dir := range logs {
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("remove logs of pod: %w", err)
 		}
 	}
 	return removePodDir(k.podDir(found.uid))
