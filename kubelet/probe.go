@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -115,14 +116,20 @@ func (p prober) run(ctx context.Context, kind string, probe *v1.Probe, verdict f
 		return
 	}
 	period := time.Duration(max(1, probe.PeriodSeconds)) * time.Second
-	if kind != "Liveness" && p.quickly(ctx, probe, period) {
-		if probe.SuccessThreshold <= 1 && !verdict(true, "") {
-			return
-		}
-	}
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	successes, failures := int32(0), int32(0)
+	if kind != "Liveness" && probe.SuccessThreshold <= 1 && p.quickly(ctx, probe, period) {
+		successes = 1
+		if !verdict(true, "") {
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 	for {
 		ok, message := p.once(ctx, probe)
 		if ctx.Err() != nil {
@@ -208,11 +215,23 @@ func (p prober) once(ctx context.Context, probe *v1.Probe) (ok bool, message str
 // maxProbeOutput bounds what is kept of an exec probe's output, in bytes.
 const maxProbeOutput = 10 << 10
 
-type limitedBuffer struct{ strings.Builder }
+// limitedBuffer takes both output streams of a command and keeps the beginning.
+type limitedBuffer struct {
+	mu   sync.Mutex
+	text []byte
+}
 
 func (b *limitedBuffer) Write(data []byte) (int, error) {
-	b.Builder.Write(data[:min(len(data), maxProbeOutput-b.Len())])
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = append(b.text, data[:min(len(data), maxProbeOutput-len(b.text))]...)
 	return len(data), nil
+}
+
+func (b *limitedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.text)
 }
 
 func (p prober) exec(ctx context.Context, command []string) (string, error) {
