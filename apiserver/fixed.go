@@ -21,6 +21,8 @@ func (s *Server) serveNonResource(w http.ResponseWriter, r *request) error {
 	case path == "/healthz", path == "/livez", path == "/readyz",
 		strings.HasPrefix(path, "/healthz/"), strings.HasPrefix(path, "/livez/"), strings.HasPrefix(path, "/readyz/"):
 		s.health(w, r)
+	case path == "/metrics":
+		s.metrics.handler().ServeHTTP(w, r.Request)
 	case path == "/api":
 		return s.serveAPI(w, r)
 	case path == "/apis":

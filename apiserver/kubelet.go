@@ -76,9 +76,6 @@ func (s *Server) proxyToKubelet(w http.ResponseWriter, r *request) error {
 		}
 		return badRequest("pod %s does not have a host assigned", pod.Name)
 	}
-	if err := refuseWebSocketV5(r.Request); err != nil {
-		return err
-	}
 	if to.Host, err = s.kubeletAddress(r.Context(), pod.Spec.NodeName); err != nil {
 		return err
 	}
@@ -167,24 +164,6 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 		text += fmt.Sprintf(" or one of the init containers: [%s]", strings.Join(inits, " "))
 	}
 	return "", badRequest("%s", text)
-}
-
-// refuseWebSocketV5: kubectl 1.31 and later try protocols first which no
-// kubelet speaks: v5.channel.k8s.io (upstream's API server translates it to
-// SPDY) and SPDY within WebSocket. A refused upgrade makes them use SPDY.
-func refuseWebSocketV5(r *http.Request) error {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return nil
-	}
-	for _, p := range strings.Split(strings.Join(r.Header.Values("Sec-Websocket-Protocol"), ","), ",") {
-		switch strings.TrimSpace(p) {
-		case "v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io":
-			continue
-		case "v4.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", "v4.base64.channel.k8s.io":
-			return nil
-		}
-	}
-	return badRequest("unable to upgrade: only SPDY and WebSocket protocols up to v4.channel.k8s.io are offered")
 }
 
 // forward passes the request on, and the answer back, as they are.

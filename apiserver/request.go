@@ -26,7 +26,8 @@ type target struct {
 	path        string
 }
 
-// kind is set by the handler when the resource is one of ours.
+// request is an HTTP request and what it asks for. kind is nil when the resource
+// is none of those that are stored.
 type request struct {
 	*http.Request
 	target

@@ -31,6 +31,7 @@ type Server struct {
 	authorizer *auth.Authorizer
 	tokens     *auth.Tokens
 	managers   fieldManagers
+	metrics    *metrics
 	running    sync.WaitGroup
 	kubelets   *http.Transport
 	kinds      kindIndex
@@ -104,7 +105,7 @@ func newServer(cfg Config, st *store.Store) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		authorizer: authorizer, tokens: tokens, kubelets: kubelets,
+		metrics: newMetrics(st), authorizer: authorizer, tokens: tokens, kubelets: kubelets,
 		cfg: cfg, store: st, kinds: newKindIndex(),
 		serviceIPs: clusterip.NewRange(cfg.ServiceClusterIPRange), nodePorts: nodeport.Range{First: cfg.NodePortMin, Last: cfg.NodePortMax},
 		stopping: make(chan struct{}), ready: make(chan struct{}),
@@ -221,10 +222,15 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	defer func() {
 		if p := recover(); p != nil && p != http.ErrAbortHandler {
 			slog.Error("request panicked", "method", httpRequest.Method, "path", httpRequest.URL.Path, "panic", p, "stack", string(debug.Stack()))
-			s.fail(w, httpRequest, apierrors.NewInternalError(fmt.Errorf("this request caused apiserver to panic: %v", p)))
+			s.fail(w, httpRequest, apierrors.NewInternalError(errPanic))
 		}
 	}()
 	r := &request{Request: httpRequest, target: parseTarget(httpRequest)}
+	r.kind = s.kinds[r.gvr()]
+	answer := &statusWriter{ResponseWriter: w}
+	w = answer
+	done := s.metrics.observe(r)
+	defer func() { done(answer.code) }()
 	if err := s.identify(r); err != nil {
 		s.fail(w, r.Request, err)
 		return
@@ -238,6 +244,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	}
 }
 
+var errPanic = errors.New("this request caused apiserver to panic. Look in the logs for details")
+
 // route finds who answers: a resource's handler, or one of the few fixed paths.
 func (s *Server) route(w http.ResponseWriter, r *request) error {
 	if !r.isResource {
@@ -246,15 +254,13 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	if kind, ok := reviewKinds[r.gvr()]; ok {
 		return s.review(w, r, kind)
 	}
-	kind, ok := s.kinds[r.gvr()]
-	if !ok {
+	if r.kind == nil {
 		if !s.groupExists(r.group) {
 			plain(w, http.StatusNotFound, "404 page not found")
 			return nil
 		}
 		return errNoSuchPath
 	}
-	r.kind = kind
 	if r.subresource != "" {
 		return s.routeSubresource(w, r)
 	}

@@ -49,11 +49,13 @@ func endpointsText(e *corev1.Endpoints) string {
 		}
 	}
 	for _, subset := range e.Subsets {
-		for _, a := range subset.Addresses {
-			if len(subset.Ports) == 0 {
+		if len(subset.Ports) == 0 {
+			for _, a := range subset.Addresses {
 				add(a.IP)
 			}
-			for _, p := range subset.Ports {
+		}
+		for _, p := range subset.Ports {
+			for _, a := range subset.Addresses {
 				add(net.JoinHostPort(a.IP, strconv.Itoa(int(p.Port))))
 			}
 		}

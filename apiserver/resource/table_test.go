@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // tableCase is what Kubernetes 1.36 printed for objects.
@@ -80,12 +82,16 @@ func checkColumns(t *testing.T, kind *Kind, c *tableCase) {
 	}
 }
 
+var microTimes = regexp.MustCompile(`("(?:eventTime|lastObservedTime)": ?)"<time>"`)
+
 var times = regexp.MustCompile(`"<time>"`)
 
 func checkRow(t *testing.T, kind *Kind, raw json.RawMessage, rows map[string][]any) {
 	t.Helper()
 	now := time.Now()
 	then := fmt.Sprintf("%q", now.Add(-5*time.Minute).UTC().Format(time.RFC3339))
+	micro := fmt.Sprintf("%q", now.Add(-5*time.Minute).UTC().Format(metav1.RFC3339Micro))
+	raw = microTimes.ReplaceAll(raw, []byte("${1}"+micro))
 	obj := kind.New()
 	if err := json.Unmarshal(times.ReplaceAll(raw, []byte(then)), obj); err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ type Embedded struct {
 	server *embed.Etcd
 	socket string
 	lock   *os.File
+	quiet  atomic.Bool // its log, while it is stopped
 }
 
 // StartEmbedded starts etcd on the data directory dir, which is made when it
@@ -38,7 +40,7 @@ func StartEmbedded(dir string) (*Embedded, error) {
 		return nil, err
 	}
 	e := &Embedded{socket: filepath.Join(dir, "etcd.sock"), lock: lock}
-	if e.server, err = startEtcd(dir, e.socket); err != nil {
+	if e.server, err = startEtcd(dir, e.socket, &e.quiet); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("etcd cannot use its data in %s (restore the directory from a backup, or move it away to start with an empty cluster): %w", dir, err)
 	}
@@ -62,10 +64,10 @@ func lockDir(dir string) (*os.File, error) {
 // startEtcd runs etcd's start on a goroutine of its own: when etcd gives up
 // there (by panic, or by logging at panic or fatal level, which ends the
 // goroutine that logs), the reason arrives here as an error.
-func startEtcd(dir, socket string) (*embed.Etcd, error) {
+func startEtcd(dir, socket string, quiet *atomic.Bool) (*embed.Etcd, error) {
 	fatal := make(chan error, 16)
 	cfg := etcdConfig(dir, socket)
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapBridge(fatal))
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newZapBridge(fatal, quiet))
 
 	type result struct {
 		server *embed.Etcd
@@ -139,6 +141,7 @@ func (e *Embedded) Failed() <-chan error { return e.server.Err() }
 // Close stops etcd and writes what is left to the disk. Clients must be closed
 // before it, else etcd waits seconds for them.
 func (e *Embedded) Close() {
+	e.quiet.Store(true)
 	e.server.Close()
 	e.lock.Close()
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -16,16 +17,17 @@ import (
 type zapBridge struct {
 	fields []zapcore.Field
 	fatal  chan<- error
+	quiet  *atomic.Bool // etcd is being stopped: what it says about that is no news
 }
 
-func newZapBridge(fatal chan<- error) *zap.Logger {
-	return zap.New(&zapBridge{fatal: fatal})
+func newZapBridge(fatal chan<- error, quiet *atomic.Bool) *zap.Logger {
+	return zap.New(&zapBridge{fatal: fatal, quiet: quiet})
 }
 
 func (b *zapBridge) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
 func (b *zapBridge) With(fields []zapcore.Field) zapcore.Core {
-	return &zapBridge{fields: append(b.fields[:len(b.fields):len(b.fields)], fields...), fatal: b.fatal}
+	return &zapBridge{fields: append(b.fields[:len(b.fields):len(b.fields)], fields...), fatal: b.fatal, quiet: b.quiet}
 }
 
 func (b *zapBridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -39,7 +41,7 @@ func (b *zapBridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Ch
 // it would end the process next. It is handed to whoever started etcd, who
 // can say it in one line, and the goroutine ends here instead of the process.
 func (b *zapBridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	if uninteresting(e.Message) {
+	if uninteresting(e.Message) || b.quiet.Load() && e.Level < zapcore.DPanicLevel {
 		return nil
 	}
 	enc := zapcore.NewMapObjectEncoder()
@@ -70,10 +72,13 @@ func (b *zapBridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return nil
 }
 
-// uninteresting are the warnings of every start.
+// uninteresting are the warnings of every start, the last two of the first one
+// on an empty directory.
 func uninteresting(message string) bool {
 	return strings.HasPrefix(message, "Running http and grpc server on single port") ||
-		strings.HasPrefix(message, "simple token is not cryptographically signed")
+		strings.HasPrefix(message, "simple token is not cryptographically signed") ||
+		strings.HasPrefix(message, "Failed to detect schema version") ||
+		strings.HasPrefix(message, "failed to update storage version")
 }
 
 func (b *zapBridge) Sync() error { return nil }
