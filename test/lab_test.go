@@ -81,6 +81,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env) error) testscr
 			"eventually": eventually,
 			"matches":    matches,
 			"node":       node,
+			"save":       save,
 		},
 		Setup: func(env *testscript.Env) error {
 			tools := filepath.Join(env.WorkDir, ".bin")
@@ -183,6 +184,17 @@ func node(ts *testscript.TestScript, neg bool, args []string) {
 	if !neg {
 		ts.Check(err)
 	}
+}
+
+// save keeps what a command prints, without the space around it, in a variable
+// of the script: save IP kubectl get svc nginx -o jsonpath={.spec.clusterIP}.
+func save(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: save NAME CMD…")
+	}
+	out, err := try(ts, args[1:])
+	ts.Check(err)
+	ts.Setenv(args[0], strings.TrimSpace(out))
 }
 
 func seconds(ts *testscript.TestScript, usage string, args []string) (time.Duration, []string) {
