@@ -66,6 +66,10 @@ func bringUp(ctx context.Context, cfg world.Config, t *Timeline, images <-chan e
 		return err
 	}
 	t.Step("API server answers at %s", cfg.HostURL())
+	if err := <-images; err != nil { // before the first pod: a missing image would cost it a back-off of 10 s
+		return err
+	}
+	t.Step("images %s, %s, %s", PodariumImage, BusyboxImage, SimpleserviceImage)
 	if err := applyAddons(ctx, cfg, client); err != nil {
 		return err
 	}
@@ -73,10 +77,6 @@ func bringUp(ctx context.Context, cfg world.Config, t *Timeline, images <-chan e
 	if err := addContext(cfg); err != nil {
 		return err
 	}
-	if err := <-images; err != nil {
-		return err
-	}
-	t.Step("images %s, %s, %s", PodariumImage, BusyboxImage, SimpleserviceImage)
 	if err := waitCluster(ctx, cfg, client, t); err != nil {
 		return err
 	}
