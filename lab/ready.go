@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/miekg/dns"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -23,24 +26,31 @@ import (
 	"github.com/podarium/podarium/lab/world"
 )
 
-// waitNodesReady watches until as many nodes are Ready as the lab has.
-func waitNodesReady(ctx context.Context, client kubernetes.Interface, want int) error {
-	ready := map[string]bool{}
-	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "nodes", "", fields.Everything())
-	_, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(event watch.Event) (bool, error) {
-		if node, ok := event.Object.(*corev1.Node); ok {
-			ready[node.Name] = nodeReady(node)
+// waitNodes watches until as many nodes are Ready as the lab has, and each has
+// sent a heartbeat since a given moment: in the state of a lab that was up
+// before, nodes may still be called Ready which have not started yet.
+func waitNodes(ctx context.Context, client kubernetes.Interface, want int, since time.Time) error {
+	beats := map[string]bool{}
+	leases := cache.NewListWatchFromClient(client.CoordinationV1().RESTClient(), "leases", corev1.NamespaceNodeLease, fields.Everything())
+	_, err := watchtools.UntilWithSync(ctx, leases, &coordinationv1.Lease{}, nil, func(event watch.Event) (bool, error) {
+		if lease, ok := event.Object.(*coordinationv1.Lease); ok && lease.Spec.RenewTime != nil && lease.Spec.RenewTime.After(since) {
+			beats[lease.Name] = true
 		}
-		count := 0
-		for _, ok := range ready {
-			if ok {
-				count++
-			}
-		}
-		return count >= want, nil
+		return len(beats) >= want, nil
 	})
 	if err != nil {
-		return fmt.Errorf("wait for %d nodes to be Ready (now: %v): %w", want, ready, err)
+		return fmt.Errorf("wait for heartbeats of %d nodes (so far: %v): %w", want, slices.Sorted(maps.Keys(beats)), err)
+	}
+	ready := map[string]bool{}
+	nodes := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "nodes", "", fields.Everything())
+	_, err = watchtools.UntilWithSync(ctx, nodes, &corev1.Node{}, nil, func(event watch.Event) (bool, error) {
+		if node, ok := event.Object.(*corev1.Node); ok && nodeReady(node) {
+			ready[node.Name] = true
+		}
+		return len(ready) >= want, nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for %d nodes to be Ready (so far: %v): %w", want, slices.Sorted(maps.Keys(ready)), err)
 	}
 	return nil
 }
@@ -54,14 +64,14 @@ func nodeReady(node *corev1.Node) bool {
 	return false
 }
 
-// waitDNSPod watches until one pod of kube-dns is Ready, and returns it with
-// its node.
-func waitDNSPod(ctx context.Context, client kubernetes.Interface) (string, *corev1.Pod, error) {
+// waitDNSPod watches until one pod of kube-dns, started since a given moment,
+// is Ready, and returns it with its node.
+func waitDNSPod(ctx context.Context, client kubernetes.Interface, since time.Time) (string, *corev1.Pod, error) {
 	lw := cache.NewFilteredListWatchFromClient(client.CoreV1().RESTClient(), "pods", metav1.NamespaceSystem,
 		func(o *metav1.ListOptions) { o.LabelSelector = "k8s-app=kube-dns" })
 	event, err := watchtools.UntilWithSync(ctx, lw, &corev1.Pod{}, nil, func(event watch.Event) (bool, error) {
 		pod, ok := event.Object.(*corev1.Pod)
-		return ok && podReady(pod), nil
+		return ok && podReady(pod) && runsSince(pod, since), nil
 	})
 	if err != nil {
 		return "", nil, fmt.Errorf("wait for a pod of kube-dns to be Ready: %w", err)
@@ -77,6 +87,16 @@ func podReady(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// runsSince compares whole seconds: the API keeps no finer ones.
+func runsSince(pod *corev1.Pod, since time.Time) bool {
+	for _, c := range pod.Status.ContainerStatuses {
+		if c.State.Running == nil || c.State.Running.StartedAt.Time.Before(since.Truncate(time.Second)) {
+			return false
+		}
+	}
+	return len(pod.Status.ContainerStatuses) > 0
 }
 
 // dnsTry is how long one question may wait for its answer; the rules of the

@@ -85,14 +85,14 @@ func bringUp(ctx context.Context, cfg world.Config, t *Timeline, images <-chan e
 }
 
 func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interface, t *Timeline) error {
-	if err := waitNodesReady(ctx, client, cfg.Nodes); err != nil {
+	if err := waitNodes(ctx, client, cfg.Nodes, t.began); err != nil {
 		return err
 	}
 	t.Step("%d nodes Ready", cfg.Nodes)
 	if cfg.ProxyMode == "none" || cfg.PodNetwork == "none" {
 		return nil // no way to a Service without them, as asked for
 	}
-	node, pod, err := waitDNSPod(ctx, client)
+	node, pod, err := waitDNSPod(ctx, client, t.began)
 	if err != nil {
 		return err
 	}
