@@ -26,21 +26,25 @@ type command struct {
 }
 
 // commands is what `podarium` prints without arguments, in this order.
-var commands = []command{
-	{name: "up", help: "start a lab", run: upCommand},
-	{name: "down", help: "end a lab; nothing is left", run: downCommand},
-	{name: "demo", help: "tell the way of a request on the running lab", run: demoCommand},
-	{name: "status", help: "what a lab consists of now", run: statusCommand},
-	{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
-	{name: "image", help: "list, load, pull: the images of a store", run: imageCommand},
-	{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
+func commands() []command {
+	return []command{
+		{name: "up", help: "start a lab", run: upCommand},
+		{name: "down", help: "end a lab; nothing is left", run: downCommand},
+		{name: "demo", help: "tell the way of a request on the running lab", run: demoCommand},
+		{name: "status", help: "what a lab consists of now", run: statusCommand},
+		{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
+		{name: "image", help: "list, load, pull: the images of a store", run: imageCommand},
+		{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
-	{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},
-	{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
-	{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
-	{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: kubeletCommand},
-	{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: proxyCommand},
-	{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
+		{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},
+		{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
+		{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
+		{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: kubeletCommand},
+		{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: proxyCommand},
+		{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
+		{name: "version", help: "which Kubernetes this is", run: versionCommand},
+		{name: "completion", help: "complete these commands in bash", run: completionCommand},
+	}
 }
 
 func main() {
@@ -82,17 +86,18 @@ func find(args []string) (*command, []string) {
 	if len(args) == 0 {
 		return nil, nil
 	}
-	for i := range commands {
-		if commands[i].argv != "" && commands[i].argv == filepath.Base(args[0]) {
-			return &commands[i], args[1:]
+	all := commands()
+	for i := range all {
+		if all[i].argv != "" && all[i].argv == filepath.Base(args[0]) {
+			return &all[i], args[1:]
 		}
 	}
 	if len(args) < 2 {
 		return nil, nil
 	}
-	for i := range commands {
-		if commands[i].name == args[1] {
-			return &commands[i], args[2:]
+	for i := range all {
+		if all[i].name == args[1] {
+			return &all[i], args[2:]
 		}
 	}
 	return nil, nil
@@ -106,7 +111,7 @@ func usage() {
 	fmt.Println("Podarium: Kubernetes networking behind glass.")
 	fmt.Println("\nUsage: podarium COMMAND [flags]")
 	fmt.Println()
-	for _, c := range commands {
+	for _, c := range commands() {
 		if c.help != "" {
 			fmt.Printf("  %-20s %s\n", c.name, c.help)
 		}

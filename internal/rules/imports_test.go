@@ -1,0 +1,112 @@
+// Package rules holds the house rules which are about packages as a whole.
+package rules
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/podarium/podarium/"
+
+// components meet only through the API server: that is what makes each of them
+// readable, and replaceable, alone.
+var components = []string{"apiserver", "controllers", "scheduler", "kubelet", "proxy", "dns", "cni", "lab"}
+
+// allowed are the exceptions, each with its reason.
+var allowed = map[string]string{
+	"lab → kubelet/image": "the lab fills the image store its kubelets share, before they run",
+}
+
+// TestComponentsImportNoOther also sees what comes in through a third package.
+func TestComponentsImportNoOther(t *testing.T) {
+	for pkg, deps := range dependencies(t) {
+		own, ok := component(pkg)
+		if !ok {
+			continue
+		}
+		for _, dep := range deps {
+			other, ok := component(dep)
+			if !ok || other == own || allowed[own+" → "+strings.TrimPrefix(dep, module)] != "" {
+				continue
+			}
+			t.Errorf("%s imports %s: components meet only through the API server; wire them in cmd/podarium", pkg, dep)
+		}
+	}
+}
+
+func TestOnlyTheStoreKnowsEtcd(t *testing.T) {
+	for pkg, imports := range directImports(t) {
+		for _, imported := range imports {
+			if strings.HasPrefix(imported, "go.etcd.io/") && pkg != module+"apiserver/store" {
+				t.Errorf("%s imports %s: only apiserver/store talks to etcd", pkg, imported)
+			}
+		}
+	}
+}
+
+func TestCNIKnowsNoKubernetes(t *testing.T) {
+	for pkg, deps := range dependencies(t) {
+		if !strings.HasPrefix(pkg, module+"cni") && pkg != module+"cmd/podarium-cni" {
+			continue
+		}
+		for _, dep := range deps {
+			if strings.HasPrefix(dep, "k8s.io/") {
+				t.Errorf("%s depends on %s: cni is a lesson in Linux", pkg, dep)
+			}
+		}
+	}
+}
+
+func TestBackendsImportNoOther(t *testing.T) {
+	for pkg, imports := range directImports(t) {
+		backend, ok := strings.CutPrefix(pkg, module+"proxy/")
+		if !ok {
+			continue
+		}
+		for _, imported := range imports {
+			if other, ok := strings.CutPrefix(imported, module+"proxy/"); ok && other != backend {
+				t.Errorf("proxy backend %s imports backend %s", backend, other)
+			}
+		}
+	}
+}
+
+// component is the top-level folder of a package, when it is one.
+func component(pkg string) (string, bool) {
+	rest, ours := strings.CutPrefix(pkg, module)
+	name, _, _ := strings.Cut(rest, "/")
+	if !ours {
+		return "", false
+	}
+	for _, c := range components {
+		if c == name {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func dependencies(t *testing.T) map[string][]string {
+	return list(t, `{{.ImportPath}} {{join .Deps " "}}`)
+}
+
+func directImports(t *testing.T) map[string][]string {
+	return list(t, `{{.ImportPath}} {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}`)
+}
+
+func list(t *testing.T, format string) map[string][]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-f", format, "./...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	packages := map[string][]string{}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		packages[fields[0]] = fields[1:]
+	}
+	return packages
+}
