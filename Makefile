@@ -5,7 +5,8 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 GO      ?= go
 GOFLAGS += -trimpath
-LDFLAGS := -s -w
+# kubectl tells its version from here; without, it knows only that it is no release.
+LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v1.37.2
 BIN     := bin
 
 .PHONY: help build demo test test-pure test-netns test-lab lint fmt bench clean setup
