@@ -103,7 +103,7 @@ func (a *allResources) watch(ctx context.Context, kind resourceType) {
 	ctx, stop := context.WithCancel(ctx)
 	informer := metadatainformer.NewFilteredMetadataInformer(a.cluster.metadata, kind.GroupVersionResource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	// SetTransform fails only on a started informer.
-	informer.SetTransform(trimMetadata)
+	_ = informer.SetTransform(trimMetadata)
 	onChange(informer, func(was, is *metav1.PartialObjectMetadata) {
 		for _, changed := range a.changed {
 			changed(kind, was, is)

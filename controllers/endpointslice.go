@@ -51,7 +51,7 @@ func endpointSlices(c *cluster) loop {
 	services, nodes := c.informers.Core().V1().Services(), c.informers.Core().V1().Nodes()
 	slices := c.informers.Discovery().V1().EndpointSlices().Informer()
 	// AddIndexers fails only on a name which is taken; nobody else uses this one.
-	slices.AddIndexers(cache.Indexers{byServiceName: func(obj any) ([]string, error) {
+	_ = slices.AddIndexers(cache.Indexers{byServiceName: func(obj any) ([]string, error) {
 		slice := obj.(*discoveryv1.EndpointSlice)
 		if slice.Labels[discoveryv1.LabelManagedBy] != sliceManager {
 			return nil, nil // somebody else's, such as the API server's own

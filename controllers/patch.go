@@ -18,7 +18,7 @@ const (
 func mustJSON(value any) []byte {
 	data, err := json.Marshal(value)
 	if err != nil {
-		panic(fmt.Sprintf("encode %T: %v", value, err))
+		panic(fmt.Sprintf("encode %T: %v", value, err)) //nolint:forbidigo // a mistake in this package, not of its input
 	}
 	return data
 }

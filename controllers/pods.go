@@ -28,7 +28,7 @@ func (c *cluster) pods() podCache {
 	informer := pods.Informer()
 	if _, made := informer.GetIndexer().GetIndexers()[byNode]; !made {
 		// AddIndexers fails only on names which are taken, which was just ruled out.
-		informer.AddIndexers(cache.Indexers{
+		_ = informer.AddIndexers(cache.Indexers{
 			byNode: func(obj any) ([]string, error) { return []string{obj.(*corev1.Pod).Spec.NodeName}, nil },
 			byOwner: func(obj any) ([]string, error) {
 				pod := obj.(*corev1.Pod)

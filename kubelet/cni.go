@@ -13,7 +13,7 @@ import (
 	"github.com/containernetworking/cni/libcni"
 	"github.com/containernetworking/cni/pkg/types"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // errNoNetwork is what a node says while no CNI configuration is there.
@@ -70,11 +70,13 @@ func readConfig(file string) (*libcni.NetworkConfigList, error) {
 	if filepath.Ext(file) == ".conflist" {
 		return libcni.ConfListFromFile(file)
 	}
-	single, err := libcni.ConfFromFile(file)
+	// The specification has only lists since version 1.0; runtimes still take
+	// a single plugin's file, which upstream's older examples are.
+	single, err := libcni.ConfFromFile(file) //nolint:staticcheck // as above
 	if err != nil {
 		return nil, err
 	}
-	return libcni.ConfListFromConf(single)
+	return libcni.ConfListFromConf(single) //nolint:staticcheck // as above
 }
 
 // ready is nil when pods can have a network.
@@ -92,7 +94,7 @@ func (n *podNetwork) config() (*libcni.NetworkConfigList, error) {
 
 // attach gives the namespace an interface eth0 and returns its addresses. libcni does not take back
 // what a failed ADD did, so a DEL follows.
-func (n *podNetwork) attach(ctx context.Context, s sandboxRecord, pod *v1.Pod) ([]string, error) {
+func (n *podNetwork) attach(ctx context.Context, s sandboxRecord, pod *corev1.Pod) ([]string, error) {
 	list, err := n.config()
 	if err != nil {
 		return nil, err
@@ -150,8 +152,10 @@ func cniArguments(s sandboxRecord) *libcni.RuntimeConf {
 		ContainerID: s.ID, NetNS: s.netns(), IfName: podInterface,
 		Args: [][2]string{
 			{"IgnoreUnknown", "1"},
-			{"K8S_POD_NAMESPACE", s.PodNamespace}, {"K8S_POD_NAME", s.PodName},
-			{"K8S_POD_INFRA_CONTAINER_ID", s.ID}, {"K8S_POD_UID", s.PodUID},
+			{"K8S_POD_NAMESPACE", s.PodNamespace},
+			{"K8S_POD_NAME", s.PodName},
+			{"K8S_POD_INFRA_CONTAINER_ID", s.ID},
+			{"K8S_POD_UID", s.PodUID},
 		},
 	}
 }
@@ -164,7 +168,7 @@ type portMapping struct {
 	HostIP        string `json:"hostIP,omitempty"`
 }
 
-func portMappings(pod *v1.Pod) []portMapping {
+func portMappings(pod *corev1.Pod) []portMapping {
 	mappings := []portMapping{}
 	for _, c := range allContainers(pod) {
 		for _, p := range c.Ports {
@@ -173,9 +177,9 @@ func portMappings(pod *v1.Pod) []portMapping {
 			}
 			protocol := "tcp"
 			switch p.Protocol {
-			case v1.ProtocolUDP:
+			case corev1.ProtocolUDP:
 				protocol = "udp"
-			case v1.ProtocolSCTP:
+			case corev1.ProtocolSCTP:
 				protocol = "sctp"
 			}
 			mappings = append(mappings, portMapping{p.HostPort, p.ContainerPort, protocol, p.HostIP})

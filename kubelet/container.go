@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/kubelet/image"
 	"github.com/podarium/podarium/kubelet/runtime"
@@ -24,7 +24,7 @@ const messageFile = "termination-log"
 
 // start brings a container to life. What goes wrong is noted as the reason why it waits; the return
 // value says when to try again.
-func (w *worker) start(pod *v1.Pod, c *v1.Container, have *container) time.Duration {
+func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) time.Duration {
 	img, wait, ok := w.image(pod, c, have)
 	if !ok {
 		return wait
@@ -42,36 +42,34 @@ func (w *worker) start(pod *v1.Pod, c *v1.Container, have *container) time.Durat
 	err = w.k.runtime.Create(record, spec)
 	if err != nil {
 		w.k.releaseStart()
-		var nonRoot *runtime.NonRootError
-		if errors.As(err, &nonRoot) {
+		if _, ok := errors.AsType[*runtime.NonRootError](err); ok {
 			return w.cannotStart(pod, c, have, "CreateContainerConfigError", err)
 		}
 		return w.cannotStart(pod, c, have, "CreateContainerError", err)
 	}
 	path := containerPath(pod, c)
-	w.k.event(pod, path, v1.EventTypeNormal, "Created", "Container created")
+	w.k.event(pod, path, corev1.EventTypeNormal, "Created", "Container created")
 	err = w.k.runtime.Start(w.alive, &record)
 	w.k.releaseStart()
-	var refused *runtime.StartError
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*runtime.StartError](err); ok {
 		return w.startFailed(pod, c, have, record, refused)
 	}
 	if err != nil {
 		return w.cannotStart(pod, c, have, "RunContainerError", err)
 	}
-	w.k.event(pod, path, v1.EventTypeNormal, "Started", "Container started")
+	w.k.event(pod, path, corev1.EventTypeNormal, "Started", "Container started")
 	slog.Info("Container started", "pod", podName(pod), "container", c.Name, "attempt", record.Attempt)
 	w.startedContainer(pod, c, have, record)
 	return never
 }
 
 // startedContainer notes a fresh start, watches the container and begins to probe it.
-func (w *worker) startedContainer(pod *v1.Pod, c *v1.Container, have *container, record runtime.Record) {
+func (w *worker) startedContainer(pod *corev1.Pod, c *corev1.Container, have *container, record runtime.Record) {
 	old := w.begin(have, record)
 	go w.watch(have, record)
 	if hook := c.Lifecycle; hook != nil && hook.PostStart != nil {
 		if err := w.runHook(w.alive, pod, c, record.ID, hook.PostStart); err != nil {
-			w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+			w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
 			w.kill(pod, c, have, defaultGrace(pod), "FailedPostStartHook")
 			return
 		}
@@ -111,8 +109,8 @@ func (w *worker) forgetOld(old runtime.Record) {
 }
 
 // startFailed notes an attempt which runc refused: it counts as one that ended with status 128.
-func (w *worker) startFailed(pod *v1.Pod, c *v1.Container, have *container, record runtime.Record, refused error) time.Duration {
-	w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "Failed", "Error: "+refused.Error())
+func (w *worker) startFailed(pod *corev1.Pod, c *corev1.Container, have *container, record runtime.Record, refused error) time.Duration {
+	w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "Failed", "Error: "+refused.Error())
 	if w.alive.Err() != nil {
 		return never
 	}
@@ -131,7 +129,7 @@ func (w *worker) startFailed(pod *v1.Pod, c *v1.Container, have *container, reco
 	have.running, have.exit = false, &exit
 	have.reason, have.message = "StartError", refused.Error()
 	have.restart.since = exit.Finished
-	have.waiting = &v1.ContainerStateWaiting{Reason: "RunContainerError", Message: refused.Error()}
+	have.waiting = &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: refused.Error()}
 	close(have.exited)
 	w.mu.Unlock()
 	if !restarts(pod, c, exit.Code) {
@@ -141,22 +139,22 @@ func (w *worker) startFailed(pod *v1.Pod, c *v1.Container, have *container, reco
 }
 
 // cannotStart notes why there is no attempt at all, and when to try again.
-func (w *worker) cannotStart(pod *v1.Pod, c *v1.Container, have *container, reason string, err error) time.Duration {
+func (w *worker) cannotStart(pod *corev1.Pod, c *corev1.Container, have *container, reason string, err error) time.Duration {
 	if w.alive.Err() != nil {
 		return never
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if have.waiting == nil || have.waiting.Message != err.Error() {
-		w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 	}
-	have.waiting = &v1.ContainerStateWaiting{Reason: reason, Message: err.Error()}
+	have.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: err.Error()}
 	wait := have.retry.next()
 	have.retryAt = time.Now().Add(wait)
 	return wait
 }
 
-func (w *worker) newRecord(pod *v1.Pod, c *v1.Container, have *container, img image.Image) runtime.Record {
+func (w *worker) newRecord(pod *corev1.Pod, c *corev1.Container, have *container, img image.Image) runtime.Record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	attempt := 0
@@ -182,14 +180,14 @@ func imageID(img image.Image) string {
 
 // specHash changes when a running container has to be replaced: of what may be changed in a pod, that
 // is the image.
-func specHash(c *v1.Container) string {
+func specHash(c *corev1.Container) string {
 	hash := fnv.New64a()
 	hash.Write([]byte(c.Image))
 	return strconv.FormatUint(hash.Sum64(), 16)
 }
 
 // messageMount gives a container the file for its last words.
-func (w *worker) messageMount(c *v1.Container, record *runtime.Record) []runtime.Mount {
+func (w *worker) messageMount(c *corev1.Container, record *runtime.Record) []runtime.Mount {
 	if c.TerminationMessagePath == "" {
 		return nil
 	}
@@ -198,7 +196,7 @@ func (w *worker) messageMount(c *v1.Container, record *runtime.Record) []runtime
 }
 
 // containerSpec translates a container of the API into one of the runtime.
-func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, img image.Image) (runtime.Container, error) {
+func (w *worker) containerSpec(pod *corev1.Pod, c *corev1.Container, img image.Image) (runtime.Container, error) {
 	env, err := w.sources(pod).environment(w.alive, c)
 	if err != nil {
 		return runtime.Container{}, err
@@ -236,7 +234,7 @@ func (w *worker) containerSpec(pod *v1.Pod, c *v1.Container, img image.Image) (r
 }
 
 // command is what runs: the pod's command and args replace the image's entrypoint and cmd.
-func command(c *v1.Container, img image.Image, env map[string]string) ([]string, error) {
+func command(c *corev1.Container, img image.Image, env map[string]string) ([]string, error) {
 	entrypoint, args := img.Config.Entrypoint, img.Config.Cmd
 	if len(c.Command) > 0 {
 		entrypoint, args = expandAll(c.Command, env), nil
@@ -259,7 +257,7 @@ func expandAll(list []string, env map[string]string) []string {
 	return expanded
 }
 
-func (w *worker) namespaces(pod *v1.Pod, c *v1.Container) runtime.Namespaces {
+func (w *worker) namespaces(pod *corev1.Pod, c *corev1.Container) runtime.Namespaces {
 	w.mu.Lock()
 	sandbox := *w.sandbox
 	target := ""
@@ -288,7 +286,7 @@ func (w *worker) namespaces(pod *v1.Pod, c *v1.Container) runtime.Namespaces {
 }
 
 // mounts are a container's volumes and the files which every container gets.
-func (w *worker) mounts(pod *v1.Pod, c *v1.Container, env map[string]string) ([]runtime.Mount, error) {
+func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, env map[string]string) ([]runtime.Mount, error) {
 	w.mu.Lock()
 	sandbox := *w.sandbox
 	w.mu.Unlock()
@@ -319,7 +317,7 @@ func (w *worker) mounts(pod *v1.Pod, c *v1.Container, env map[string]string) ([]
 	return mounts, nil
 }
 
-func (w *worker) volumeMount(pod *v1.Pod, m v1.VolumeMount, env map[string]string) (runtime.Mount, error) {
+func (w *worker) volumeMount(pod *corev1.Pod, m corev1.VolumeMount, env map[string]string) (runtime.Mount, error) {
 	w.mu.Lock()
 	volume, ok := w.volumes[m.Name]
 	w.mu.Unlock()
@@ -345,9 +343,9 @@ func (w *worker) volumeMount(pod *v1.Pod, m v1.VolumeMount, env map[string]strin
 	}
 	if m.MountPropagation != nil {
 		switch *m.MountPropagation {
-		case v1.MountPropagationHostToContainer:
+		case corev1.MountPropagationHostToContainer:
 			mount.Propagation = "rslave"
-		case v1.MountPropagationBidirectional:
+		case corev1.MountPropagationBidirectional:
 			mount.Propagation = "rshared"
 		}
 	}
@@ -384,7 +382,7 @@ func subPath(volume, sub string) (string, error) {
 }
 
 // secure applies the security contexts of pod and container; the container's wins.
-func secure(spec *runtime.Container, pod *v1.Pod, c *v1.Container, img image.Image) {
+func secure(spec *runtime.Container, pod *corev1.Pod, c *corev1.Container, img image.Image) {
 	spec.User.Image = img.Config.User
 	spec.Capabilities = runtime.DefaultCapabilities
 	spec.MaskProc = true
@@ -415,12 +413,12 @@ func secure(spec *runtime.Container, pod *v1.Pod, c *v1.Container, img image.Ima
 	is := func(flag *bool) bool { return flag != nil && *flag }
 	spec.Privileged, spec.ReadOnlyRoot = is(s.Privileged), is(s.ReadOnlyRootFilesystem)
 	spec.NoNewPrivs = s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation
-	if s.ProcMount != nil && *s.ProcMount == v1.UnmaskedProcMount {
+	if s.ProcMount != nil && *s.ProcMount == corev1.UnmaskedProcMount {
 		spec.MaskProc = false
 	}
 }
 
-func capabilityNames(list []v1.Capability) []string {
+func capabilityNames(list []corev1.Capability) []string {
 	names := make([]string, len(list))
 	for i, name := range list {
 		names[i] = string(name)
@@ -429,7 +427,7 @@ func capabilityNames(list []v1.Capability) []string {
 }
 
 // runHook runs a postStart or preStop handler.
-func (w *worker) runHook(ctx context.Context, pod *v1.Pod, c *v1.Container, id string, hook *v1.LifecycleHandler) error {
+func (w *worker) runHook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, hook *corev1.LifecycleHandler) error {
 	switch {
 	case hook.Exec != nil:
 		code, err := w.k.runtime.Exec(ctx, id, hook.Exec.Command, runtime.Streams{})

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // resolvConf is the content of /etc/resolv.conf.
@@ -31,15 +31,15 @@ type clusterDNS struct {
 //
 // ClusterFirst in namespace shop: nameserver 10.96.0.10, search shop.svc.cluster.local
 // svc.cluster.local cluster.local, ndots:5. So "web" is tried as web.shop.svc.cluster.local first.
-func podResolvConf(pod *v1.Pod, cluster clusterDNS, node resolvConf) resolvConf {
+func podResolvConf(pod *corev1.Pod, cluster clusterDNS, node resolvConf) resolvConf {
 	var conf resolvConf
 	policy := pod.Spec.DNSPolicy
-	if policy == v1.DNSClusterFirst && pod.Spec.HostNetwork {
-		policy = v1.DNSDefault // a pod in the node's network uses the node's resolver, too
+	if policy == corev1.DNSClusterFirst && pod.Spec.HostNetwork {
+		policy = corev1.DNSDefault // a pod in the node's network uses the node's resolver, too
 	}
 	switch {
-	case policy == v1.DNSNone:
-	case policy == v1.DNSDefault || len(cluster.servers) == 0:
+	case policy == corev1.DNSNone:
+	case policy == corev1.DNSDefault || len(cluster.servers) == 0:
 		conf = resolvConf{slices.Clone(node.servers), slices.Clone(node.searches), slices.Clone(node.options)}
 	default:
 		conf.servers = slices.Clone(cluster.servers)
@@ -67,7 +67,7 @@ func appendNew(list []string, more ...string) []string {
 }
 
 // mergeOptions lets the pod's options replace those of the same name.
-func mergeOptions(have []string, custom []v1.PodDNSConfigOption) []string {
+func mergeOptions(have []string, custom []corev1.PodDNSConfigOption) []string {
 	for _, option := range custom {
 		have = slices.DeleteFunc(have, func(o string) bool {
 			name, _, _ := strings.Cut(o, ":")
@@ -138,7 +138,7 @@ func readResolvConf(path string) resolvConf {
 
 // podHostname is a pod's host name, and its full name if it has a subdomain:
 // db-0 and db-0.db.shop.svc.cluster.local.
-func podHostname(pod *v1.Pod, domain string) (host, fqdn string) {
+func podHostname(pod *corev1.Pod, domain string) (host, fqdn string) {
 	host = pod.Name
 	if override := pod.Spec.HostnameOverride; override != nil {
 		return *override, ""
@@ -159,7 +159,7 @@ func podHostname(pod *v1.Pod, domain string) (host, fqdn string) {
 }
 
 // hostsFile is a pod's /etc/hosts.
-func hostsFile(ips []string, host, fqdn string, aliases []v1.HostAlias) string {
+func hostsFile(ips []string, host, fqdn string, aliases []corev1.HostAlias) string {
 	var b strings.Builder
 	b.WriteString("# Kubernetes-managed hosts file.\n" +
 		"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n" +
@@ -174,7 +174,7 @@ func hostsFile(ips []string, host, fqdn string, aliases []v1.HostAlias) string {
 	return b.String() + aliasLines(aliases)
 }
 
-func aliasLines(aliases []v1.HostAlias) string {
+func aliasLines(aliases []corev1.HostAlias) string {
 	if len(aliases) == 0 {
 		return ""
 	}

@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -15,37 +15,40 @@ func TestPodResolvConf(t *testing.T) {
 	five := "5"
 	for _, test := range []struct {
 		name string
-		spec v1.PodSpec
+		spec corev1.PodSpec
 		want string
 	}{
 		{
-			"cluster first", v1.PodSpec{DNSPolicy: v1.DNSClusterFirst},
+			"cluster first",
+			corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst},
 			"search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n",
 		},
 		{
-			"cluster first in the host's network is the node's", v1.PodSpec{DNSPolicy: v1.DNSClusterFirst, HostNetwork: true},
+			"cluster first in the host's network is the node's",
+			corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst, HostNetwork: true},
 			"search lan\nnameserver 192.168.56.1\noptions edns0\n",
 		},
 		{
-			"unless asked for", v1.PodSpec{DNSPolicy: v1.DNSClusterFirstWithHostNet, HostNetwork: true},
+			"unless asked for",
+			corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirstWithHostNet, HostNetwork: true},
 			"search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:5\n",
 		},
-		{"default", v1.PodSpec{DNSPolicy: v1.DNSDefault}, "search lan\nnameserver 192.168.56.1\noptions edns0\n"},
+		{"default", corev1.PodSpec{DNSPolicy: corev1.DNSDefault}, "search lan\nnameserver 192.168.56.1\noptions edns0\n"},
 		{
 			"none, with a configuration of its own",
-			v1.PodSpec{DNSPolicy: v1.DNSNone, DNSConfig: &v1.PodDNSConfig{
-				Nameservers: []string{"1.1.1.1"}, Searches: []string{"x"}, Options: []v1.PodDNSConfigOption{{Name: "ndots", Value: &five}, {Name: "rotate"}},
+			corev1.PodSpec{DNSPolicy: corev1.DNSNone, DNSConfig: &corev1.PodDNSConfig{
+				Nameservers: []string{"1.1.1.1"}, Searches: []string{"x"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: &five}, {Name: "rotate"}},
 			}},
 			"search x\nnameserver 1.1.1.1\noptions ndots:5 rotate\n",
 		},
 		{
 			"additions replace options of the same name",
-			v1.PodSpec{DNSPolicy: v1.DNSClusterFirst, DNSConfig: &v1.PodDNSConfig{Options: []v1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}}},
+			corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst, DNSConfig: &corev1.PodDNSConfig{Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: new("2")}}}},
 			"search shop.svc.cluster.local svc.cluster.local cluster.local lan\nnameserver 10.96.0.10\noptions ndots:2\n",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			pod := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: test.spec}
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}, Spec: test.spec}
 			if got := podResolvConf(pod, cluster, node).String(); got != test.want {
 				t.Errorf("got:\n%swant:\n%s", got, test.want)
 			}
@@ -66,11 +69,11 @@ func TestReadResolvConf(t *testing.T) {
 }
 
 func TestHostsFile(t *testing.T) {
-	pod := &v1.Pod{
+	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db-0"},
-		Spec: v1.PodSpec{
+		Spec: corev1.PodSpec{
 			Hostname: "db-0", Subdomain: "db",
-			HostAliases: []v1.HostAlias{{IP: "10.0.0.9", Hostnames: []string{"old", "older"}}},
+			HostAliases: []corev1.HostAlias{{IP: "10.0.0.9", Hostnames: []string{"old", "older"}}},
 		},
 	}
 	host, fqdn := podHostname(pod, "cluster.local")

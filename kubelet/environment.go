@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -39,18 +39,18 @@ func (e *environ) list() []string {
 
 // sources gives what environment variables refer to.
 type sources struct {
-	pod         *v1.Pod
+	pod         *corev1.Pod
 	podIPs      []string
 	nodeIPs     []string
-	allocatable v1.ResourceList
-	services    func(ctx context.Context) []*v1.Service
-	configMap   func(ctx context.Context, name string) (*v1.ConfigMap, error)
-	secret      func(ctx context.Context, name string) (*v1.Secret, error)
+	allocatable corev1.ResourceList
+	services    func(ctx context.Context) []*corev1.Service
+	configMap   func(ctx context.Context, name string) (*corev1.ConfigMap, error)
+	secret      func(ctx context.Context, name string) (*corev1.Secret, error)
 }
 
 // environment works out a container's variables: those of the Services, then envFrom, then env; a later
 // one replaces an earlier one. $(NAME) in env refers to what has been set before it.
-func (s sources) environment(ctx context.Context, c *v1.Container) (*environ, error) {
+func (s sources) environment(ctx context.Context, c *corev1.Container) (*environ, error) {
 	env := newEnviron()
 	links := s.pod.Spec.EnableServiceLinks == nil || *s.pod.Spec.EnableServiceLinks
 	for _, pair := range serviceVariables(s.services(ctx), s.pod.Namespace, links) {
@@ -78,7 +78,7 @@ func (s sources) environment(ctx context.Context, c *v1.Container) (*environ, er
 	return env, nil
 }
 
-func (s sources) envFrom(ctx context.Context, env *environ, from v1.EnvFromSource) error {
+func (s sources) envFrom(ctx context.Context, env *environ, from corev1.EnvFromSource) error {
 	switch {
 	case from.ConfigMapRef != nil:
 		object, err := s.configMap(ctx, from.ConfigMapRef.Name)
@@ -108,7 +108,7 @@ func optionalError(err error, optional *bool) error {
 	return err
 }
 
-func (s sources) valueFrom(ctx context.Context, c *v1.Container, from *v1.EnvVarSource) (string, bool, error) {
+func (s sources) valueFrom(ctx context.Context, c *corev1.Container, from *corev1.EnvVarSource) (string, bool, error) {
 	switch {
 	case from.FieldRef != nil:
 		value, err := s.field(from.FieldRef.FieldPath)
@@ -209,7 +209,7 @@ func formatMap(m map[string]string) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-func findContainer(pod *v1.Pod, name string) *v1.Container {
+func findContainer(pod *corev1.Pod, name string) *corev1.Container {
 	for _, c := range everyContainer(pod) {
 		if c.Name == name {
 			return c
@@ -254,10 +254,10 @@ func expand(text string, values map[string]string) string {
 // serviceVariables are what a pod learns of Services by its environment, as Docker links once did it:
 // REDIS_SERVICE_HOST=10.96.3.7, REDIS_SERVICE_PORT=6379, REDIS_PORT_6379_TCP_ADDR and so on. With links
 // for all Services of its namespace, without for the API server's own alone.
-func serviceVariables(services []*v1.Service, namespace string, links bool) [][2]string {
-	chosen := map[string]*v1.Service{}
+func serviceVariables(services []*corev1.Service, namespace string, links bool) [][2]string {
+	chosen := map[string]*corev1.Service{}
 	for _, service := range services {
-		if service.Spec.ClusterIP == "" || service.Spec.ClusterIP == v1.ClusterIPNone || len(service.Spec.Ports) == 0 {
+		if service.Spec.ClusterIP == "" || service.Spec.ClusterIP == corev1.ClusterIPNone || len(service.Spec.Ports) == 0 {
 			continue
 		}
 		api := service.Namespace == apiNamespace && service.Name == "kubernetes"
@@ -275,7 +275,7 @@ func serviceVariables(services []*v1.Service, namespace string, links bool) [][2
 
 const apiNamespace = "default" // where the Service of the API server is
 
-func variablesOf(service *v1.Service) [][2]string {
+func variablesOf(service *corev1.Service) [][2]string {
 	variable := func(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
 	name, ip := variable(service.Name), service.Spec.ClusterIP
 	port := strconv.Itoa(int(service.Spec.Ports[0].Port))

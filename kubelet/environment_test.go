@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,38 +26,38 @@ func TestExpand(t *testing.T) {
 
 func TestEnvironment(t *testing.T) {
 	yes := true
-	objects := map[string]*v1.ConfigMap{"cm": {Data: map[string]string{"key": "value", "second": "2"}}}
+	objects := map[string]*corev1.ConfigMap{"cm": {Data: map[string]string{"key": "value", "second": "2"}}}
 	missing := apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "gone")
 	s := sources{
-		pod:    &v1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Labels: map[string]string{"app": "x"}}},
+		pod:    &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Labels: map[string]string{"app": "x"}}},
 		podIPs: []string{"10.244.1.7"},
-		services: func(context.Context) []*v1.Service {
-			return []*v1.Service{{
+		services: func(context.Context) []*corev1.Service {
+			return []*corev1.Service{{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "redis-main"},
-				Spec:       v1.ServiceSpec{ClusterIP: "10.96.3.7", Ports: []v1.ServicePort{{Name: "db", Port: 6379, Protocol: v1.ProtocolTCP}}},
-			}, {ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "hidden"}, Spec: v1.ServiceSpec{ClusterIP: "10.96.3.8", Ports: []v1.ServicePort{{Port: 1}}}}}
+				Spec:       corev1.ServiceSpec{ClusterIP: "10.96.3.7", Ports: []corev1.ServicePort{{Name: "db", Port: 6379, Protocol: corev1.ProtocolTCP}}},
+			}, {ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "hidden"}, Spec: corev1.ServiceSpec{ClusterIP: "10.96.3.8", Ports: []corev1.ServicePort{{Port: 1}}}}}
 		},
-		configMap: func(_ context.Context, name string) (*v1.ConfigMap, error) {
+		configMap: func(_ context.Context, name string) (*corev1.ConfigMap, error) {
 			if object, ok := objects[name]; ok {
 				return object, nil
 			}
 			return nil, missing
 		},
 	}
-	keyOf := func(name, key string, optional *bool) *v1.EnvVarSource {
-		return &v1.EnvVarSource{ConfigMapKeyRef: &v1.ConfigMapKeySelector{LocalObjectReference: v1.LocalObjectReference{Name: name}, Key: key, Optional: optional}}
+	keyOf := func(name, key string, optional *bool) *corev1.EnvVarSource {
+		return &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: name}, Key: key, Optional: optional}}
 	}
-	c := &v1.Container{
-		EnvFrom: []v1.EnvFromSource{{Prefix: "P_", ConfigMapRef: &v1.ConfigMapEnvSource{LocalObjectReference: v1.LocalObjectReference{Name: "cm"}}}},
-		Env: []v1.EnvVar{
-			{Name: "IP", ValueFrom: &v1.EnvVarSource{FieldRef: &v1.ObjectFieldSelector{FieldPath: "status.podIP"}}},
-			{Name: "APP", ValueFrom: &v1.EnvVarSource{FieldRef: &v1.ObjectFieldSelector{FieldPath: "metadata.labels['app']"}}},
+	c := &corev1.Container{
+		EnvFrom: []corev1.EnvFromSource{{Prefix: "P_", ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cm"}}}},
+		Env: []corev1.EnvVar{
+			{Name: "IP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.podIP"}}},
+			{Name: "APP", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.labels['app']"}}},
 			{Name: "URL", Value: "http://$(IP):$(REDIS_MAIN_SERVICE_PORT)"},
 			{Name: "KEY", ValueFrom: keyOf("cm", "key", nil)},
 			{Name: "ABSENT", ValueFrom: keyOf("gone", "key", &yes)},
-			{Name: "CPU", ValueFrom: &v1.EnvVarSource{ResourceFieldRef: &v1.ResourceFieldSelector{Resource: "limits.cpu", Divisor: resource.MustParse("1m")}}},
+			{Name: "CPU", ValueFrom: &corev1.EnvVarSource{ResourceFieldRef: &corev1.ResourceFieldSelector{Resource: "limits.cpu", Divisor: resource.MustParse("1m")}}},
 		},
-		Resources: v1.ResourceRequirements{Limits: v1.ResourceList{v1.ResourceCPU: resource.MustParse("250m")}},
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}},
 	}
 	env, err := s.environment(t.Context(), c)
 	if err != nil {
@@ -81,7 +81,7 @@ CPU=250`
 	if got := strings.Join(env.list(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	c.Env = []v1.EnvVar{{Name: "X", ValueFrom: keyOf("cm", "nokey", nil)}}
+	c.Env = []corev1.EnvVar{{Name: "X", ValueFrom: keyOf("cm", "nokey", nil)}}
 	if _, err := s.environment(t.Context(), c); err == nil || err.Error() != "couldn't find key nokey in ConfigMap shop/cm" {
 		t.Errorf("missing key: %v", err)
 	}

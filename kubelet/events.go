@@ -3,7 +3,7 @@ package kubelet
 import (
 	"context"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -17,19 +17,19 @@ type objectKind = runtime.Object
 func newRecorder(ctx context.Context, client kubernetes.Interface, node string) record.EventRecorder {
 	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedv1.EventSinkImpl{Interface: client.CoreV1().Events("")})
-	return broadcaster.NewRecorder(scheme.Scheme, v1.EventSource{Component: "kubelet", Host: node})
+	return broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: node})
 }
 
 // event tells what happened to a pod; path is the part of it which is meant, spec.containers{web}, or
 // empty for the pod itself.
-func (k *Kubelet) event(pod *v1.Pod, path, kind, reason, message string) {
-	k.recorder.Event(&v1.ObjectReference{
+func (k *Kubelet) event(pod *corev1.Pod, path, kind, reason, message string) {
+	k.recorder.Event(&corev1.ObjectReference{
 		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ResourceVersion: pod.ResourceVersion, FieldPath: path,
 	}, kind, reason, message)
 }
 
-func containerPath(pod *v1.Pod, c *v1.Container) string {
+func containerPath(pod *corev1.Pod, c *corev1.Container) string {
 	if isInit(pod, c) {
 		return "spec.initContainers{" + c.Name + "}"
 	}
@@ -40,9 +40,9 @@ func containerPath(pod *v1.Pod, c *v1.Container) string {
 }
 
 // podName is a pod's name in logs.
-func podName(pod *v1.Pod) string { return pod.Namespace + "/" + pod.Name }
+func podName(pod *corev1.Pod) string { return pod.Namespace + "/" + pod.Name }
 
 // podFullName is a pod's name in upstream's messages: web_default(UID).
-func podFullName(pod *v1.Pod) string {
+func podFullName(pod *corev1.Pod) string {
 	return pod.Name + "_" + pod.Namespace + "(" + string(pod.UID) + ")"
 }

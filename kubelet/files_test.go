@@ -3,6 +3,7 @@ package kubelet
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/url"
 	"os"
@@ -90,7 +91,7 @@ func TestReadLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer
-		if err := readLog(t.Context(), path, request, nil, &out); err != nil && err != errLimit {
+		if err := readLog(t.Context(), path, request, nil, &out); err != nil && !errors.Is(err, errLimit) {
 			t.Fatal(err)
 		}
 		if out.String() != want {

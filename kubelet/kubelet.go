@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -30,7 +30,7 @@ type Config struct {
 	// NodeIPs are the node's addresses, one per family; the first is status.hostIP of its pods.
 	NodeIPs    []string
 	NodeLabels map[string]string // beside the standard ones; may be nil
-	Taints     []v1.Taint        // with which the node registers; may be nil
+	Taints     []corev1.Taint    // with which the node registers; may be nil
 
 	RootDir    string // /var/lib/kubelet: pods, containers, all state
 	LogDir     string // /var/log/pods
@@ -71,7 +71,7 @@ type Kubelet struct {
 	recorder      record.EventRecorder
 	services      cache.Store
 	servicesKnown chan struct{} // closed when services holds all of them
-	allocatable   v1.ResourceList
+	allocatable   corev1.ResourceList
 	starts        chan struct{} // holds a token per start in progress
 
 	mu      sync.Mutex
@@ -146,10 +146,10 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 
 // watchPods turns the watch on this node's pods into workers.
 func (k *Kubelet) watchPods(ctx context.Context) {
-	_, pods := k.informer("pods", fields.OneTermEqualSelector("spec.nodeName", k.cfg.NodeName), &v1.Pod{},
+	_, pods := k.informer("pods", fields.OneTermEqualSelector("spec.nodeName", k.cfg.NodeName), &corev1.Pod{},
 		cache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { k.changed(object.(*v1.Pod)) },
-			UpdateFunc: func(_, object any) { k.changed(object.(*v1.Pod)) },
+			AddFunc:    func(object any) { k.changed(object.(*corev1.Pod)) },
+			UpdateFunc: func(_, object any) { k.changed(object.(*corev1.Pod)) },
 			DeleteFunc: func(object any) { k.deleted(object) },
 		})
 	go func() {
@@ -163,7 +163,7 @@ func (k *Kubelet) watchPods(ctx context.Context) {
 // watchServices keeps the Services, which a container's environment names. No container starts before
 // all of them are known.
 func (k *Kubelet) watchServices(ctx context.Context) {
-	store, services := k.informer("services", fields.Everything(), &v1.Service{}, cache.ResourceEventHandlerFuncs{})
+	store, services := k.informer("services", fields.Everything(), &corev1.Service{}, cache.ResourceEventHandlerFuncs{})
 	k.services = store
 	go services.RunWithContext(ctx)
 	if cache.WaitForCacheSync(ctx.Done(), services.HasSynced) {
@@ -172,7 +172,7 @@ func (k *Kubelet) watchServices(ctx context.Context) {
 }
 
 func (k *Kubelet) informer(resource string, selector fields.Selector, kind objectKind, handler cache.ResourceEventHandler) (cache.Store, cache.Controller) {
-	source := cache.NewListWatchFromClient(k.client.CoreV1().RESTClient().(*rest.RESTClient), resource, v1.NamespaceAll, selector)
+	source := cache.NewListWatchFromClient(k.client.CoreV1().RESTClient().(*rest.RESTClient), resource, corev1.NamespaceAll, selector)
 	return cache.NewInformerWithOptions(cache.InformerOptions{
 		ListerWatcher: cache.ToListWatcherWithWatchListSemantics(source, k.client),
 		ObjectType:    kind, Transform: dropManagedFields, Handler: handler,
@@ -180,21 +180,21 @@ func (k *Kubelet) informer(resource string, selector fields.Selector, kind objec
 }
 
 // serviceList waits for the first list, which comes a moment after the start of the kubelet.
-func (k *Kubelet) serviceList(ctx context.Context) []*v1.Service {
+func (k *Kubelet) serviceList(ctx context.Context) []*corev1.Service {
 	select {
 	case <-k.servicesKnown:
 	case <-ctx.Done():
 		return nil
 	}
-	var services []*v1.Service
+	var services []*corev1.Service
 	for _, object := range k.services.List() {
-		services = append(services, object.(*v1.Service))
+		services = append(services, object.(*corev1.Service))
 	}
 	return services
 }
 
 // changed hands a pod to its worker; a pod seen for the first time gets one.
-func (k *Kubelet) changed(pod *v1.Pod) {
+func (k *Kubelet) changed(pod *corev1.Pod) {
 	k.mu.Lock()
 	w, ok := k.workers[pod.UID]
 	if ok {
@@ -221,7 +221,7 @@ func (k *Kubelet) deleted(object any) {
 	if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
 		object = unknown.Obj
 	}
-	pod, ok := object.(*v1.Pod)
+	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return
 	}
@@ -270,11 +270,11 @@ func (k *Kubelet) releaseStart() { <-k.starts }
 func (k *Kubelet) podDir(uid string) string { return filepath.Join(k.cfg.RootDir, "pods", uid) }
 
 // logDir is where the logs of a pod's containers stand: /var/log/pods/NAMESPACE_NAME_UID.
-func (k *Kubelet) logDir(pod *v1.Pod) string {
+func (k *Kubelet) logDir(pod *corev1.Pod) string {
 	return filepath.Join(k.cfg.LogDir, pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }
 
 func (k *Kubelet) memoryCapacity() int64 {
-	memory := k.allocatable[v1.ResourceMemory]
+	memory := k.allocatable[corev1.ResourceMemory]
 	return memory.Value()
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -75,6 +75,6 @@ func (n *node) owner() []metav1.OwnerReference {
 		return nil
 	}
 	return []metav1.OwnerReference{{
-		APIVersion: v1.SchemeGroupVersion.String(), Kind: "Node", Name: n.registered.Name, UID: n.registered.UID,
+		APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Node", Name: n.registered.Name, UID: n.registered.UID,
 	}}
 }

@@ -90,7 +90,7 @@ func (k *Kubelet) serveLogs(w http.ResponseWriter, r *http.Request) {
 	out := &flushWriter{w: w, flush: request.follow}
 	if request.follow {
 		w.WriteHeader(http.StatusOK)
-		http.NewResponseController(w).Flush()
+		_ = http.NewResponseController(w).Flush() // a client that went away is noticed by the next write
 	}
 	if err := readLog(r.Context(), path, request, ended, out); err != nil && !errors.Is(err, errLimit) {
 		fmt.Fprintf(w, "%v\n", err)

@@ -3,7 +3,9 @@ package kubelet
 import (
 	"bufio"
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	goruntime "runtime"
 	"strconv"
@@ -12,7 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -34,10 +36,10 @@ const (
 type node struct {
 	k       *Kubelet
 	runtime string // runc://1.1.5
-	info    v1.NodeSystemInfo
+	info    corev1.NodeSystemInfo
 
 	mu         sync.Mutex
-	registered *v1.Node // as the API server has it
+	registered *corev1.Node // as the API server has it
 }
 
 func (k *Kubelet) newNode(ctx context.Context) (*node, error) {
@@ -87,14 +89,14 @@ func (n *node) run(ctx context.Context) {
 func (n *node) watch(ctx context.Context) <-chan struct{} {
 	touched := make(chan struct{}, 1)
 	seen := func(object any) {
-		if node, ok := object.(*v1.Node); ok && n.remember(node) {
+		if node, ok := object.(*corev1.Node); ok && n.remember(node) {
 			select {
 			case touched <- struct{}{}:
 			default:
 			}
 		}
 	}
-	_, informer := n.k.informer("nodes", fields.OneTermEqualSelector(metav1.ObjectNameField, n.k.cfg.NodeName), &v1.Node{},
+	_, informer := n.k.informer("nodes", fields.OneTermEqualSelector(metav1.ObjectNameField, n.k.cfg.NodeName), &corev1.Node{},
 		cache.ResourceEventHandlerFuncs{AddFunc: seen, UpdateFunc: func(_, object any) { seen(object) }})
 	go informer.RunWithContext(ctx)
 	return touched
@@ -138,7 +140,7 @@ func (n *node) register(ctx context.Context) bool {
 	return n.report(ctx)
 }
 
-func withLabels(node *v1.Node, labels map[string]string) (changed bool) {
+func withLabels(node *corev1.Node, labels map[string]string) (changed bool) {
 	if node.Labels == nil {
 		node.Labels = map[string]string{}
 	}
@@ -151,7 +153,7 @@ func withLabels(node *v1.Node, labels map[string]string) (changed bool) {
 }
 
 // remember keeps the newest version of the Node and tells whether this is one.
-func (n *node) remember(node *v1.Node) bool {
+func (n *node) remember(node *corev1.Node) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.registered != nil && n.registered.UID == node.UID && !newerVersion(node, n.registered) {
@@ -162,18 +164,16 @@ func (n *node) remember(node *v1.Node) bool {
 }
 
 // object is the Node as it registers.
-func (n *node) object() *v1.Node {
+func (n *node) object() *corev1.Node {
 	labels := map[string]string{
-		v1.LabelHostname: n.k.cfg.NodeName, v1.LabelOSStable: "linux", v1.LabelArchStable: goruntime.GOARCH,
+		corev1.LabelHostname: n.k.cfg.NodeName, corev1.LabelOSStable: "linux", corev1.LabelArchStable: goruntime.GOARCH,
 		"beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": goruntime.GOARCH,
 	}
-	for key, value := range n.k.cfg.NodeLabels {
-		labels[key] = value
-	}
-	return &v1.Node{
+	maps.Copy(labels, n.k.cfg.NodeLabels)
+	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.k.cfg.NodeName, Labels: labels},
-		Spec:       v1.NodeSpec{Taints: n.k.cfg.Taints},
-		Status:     n.status(v1.NodeStatus{}),
+		Spec:       corev1.NodeSpec{Taints: n.k.cfg.Taints},
+		Status:     n.status(corev1.NodeStatus{}),
 	}
 }
 
@@ -206,42 +206,42 @@ func (n *node) report(ctx context.Context) bool {
 	}
 }
 
-func (n *node) status(old v1.NodeStatus) v1.NodeStatus {
+func (n *node) status(old corev1.NodeStatus) corev1.NodeStatus {
 	status := *old.DeepCopy()
 	status.Addresses = nil
 	for _, ip := range n.k.cfg.NodeIPs {
-		status.Addresses = append(status.Addresses, v1.NodeAddress{Type: v1.NodeInternalIP, Address: ip})
+		status.Addresses = append(status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: ip})
 	}
-	status.Addresses = append(status.Addresses, v1.NodeAddress{Type: v1.NodeHostName, Address: n.k.cfg.NodeName})
+	status.Addresses = append(status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.k.cfg.NodeName})
 	status.Capacity, status.Allocatable = n.allocatable(), n.allocatable()
 	status.NodeInfo = n.info
 	status.DaemonEndpoints.KubeletEndpoint.Port = int32(n.k.cfg.Port)
 	now := metav1.Now().Rfc3339Copy()
-	set := func(kind v1.NodeConditionType, value v1.ConditionStatus, reason, message string) {
-		setNodeCondition(&status, v1.NodeCondition{
+	set := func(kind corev1.NodeConditionType, value corev1.ConditionStatus, reason, message string) {
+		setNodeCondition(&status, corev1.NodeCondition{
 			Type: kind, Status: value, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
 		})
 	}
-	set(v1.NodeMemoryPressure, v1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
-	set(v1.NodeDiskPressure, v1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
-	set(v1.NodePIDPressure, v1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
+	set(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
+	set(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
+	set(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
 	if err := n.k.network.ready(); err != nil {
-		set(v1.NodeReady, v1.ConditionFalse, "KubeletNotReady",
+		set(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady",
 			"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:"+networkMessage(err))
 	} else {
-		set(v1.NodeReady, v1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
+		set(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady", "kubelet is posting ready status")
 	}
 	return status
 }
 
 func networkMessage(err error) string {
-	if err == errNoNetwork {
+	if errors.Is(err, errNoNetwork) {
 		return "Network plugin returns error: cni plugin not initialized"
 	}
 	return err.Error()
 }
 
-func setNodeCondition(status *v1.NodeStatus, wanted v1.NodeCondition) {
+func setNodeCondition(status *corev1.NodeStatus, wanted corev1.NodeCondition) {
 	for i, have := range status.Conditions {
 		if have.Type != wanted.Type {
 			continue
@@ -260,17 +260,17 @@ func setNodeCondition(status *v1.NodeStatus, wanted v1.NodeCondition) {
 
 // allocatable is what pods may have: all of the machine. A lab's nodes share one machine, and each says
 // that it has all of it.
-func (n *node) allocatable() v1.ResourceList {
+func (n *node) allocatable() corev1.ResourceList {
 	var disk unix.Statfs_t
 	size := int64(0)
 	if unix.Statfs(n.k.cfg.RootDir, &disk) == nil {
 		size = int64(disk.Blocks) * disk.Bsize
 	}
-	return v1.ResourceList{
-		v1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
-		v1.ResourceMemory:           *resource.NewQuantity(machineMemory(), resource.BinarySI),
-		v1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
-		v1.ResourceEphemeralStorage: *resource.NewQuantity(size, resource.BinarySI),
+	return corev1.ResourceList{
+		corev1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
+		corev1.ResourceMemory:           *resource.NewQuantity(machineMemory(), resource.BinarySI),
+		corev1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
+		corev1.ResourceEphemeralStorage: *resource.NewQuantity(size, resource.BinarySI),
 	}
 }
 
@@ -292,7 +292,7 @@ func machineMemory() int64 {
 	return 0
 }
 
-func systemInfo(runtimeVersion string) v1.NodeSystemInfo {
+func systemInfo(runtimeVersion string) corev1.NodeSystemInfo {
 	read := func(path string) string {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -306,7 +306,7 @@ func systemInfo(runtimeVersion string) v1.NodeSystemInfo {
 	if uuid == "" {
 		uuid = machine
 	}
-	return v1.NodeSystemInfo{
+	return corev1.NodeSystemInfo{
 		MachineID: machine, SystemUUID: uuid, BootID: boot, KernelVersion: read("/proc/sys/kernel/osrelease"),
 		OSImage: osImage(), ContainerRuntimeVersion: runtimeVersion, KubeletVersion: kube.Version,
 		OperatingSystem: "linux", Architecture: goruntime.GOARCH,

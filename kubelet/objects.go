@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -41,19 +41,19 @@ func newObjects(ctx context.Context, client kubernetes.Interface) *objects {
 }
 
 // configMap returns a ConfigMap for a pod; changed is called when it is another one.
-func (o *objects) configMap(ctx context.Context, pod types.UID, changed func(), namespace, name string) (*v1.ConfigMap, error) {
+func (o *objects) configMap(ctx context.Context, pod types.UID, changed func(), namespace, name string) (*corev1.ConfigMap, error) {
 	key := objectKey{"configmaps", namespace, name}
-	if object, ok := o.cached(key, pod, changed, &v1.ConfigMap{}); ok {
-		return object.(*v1.ConfigMap), nil
+	if object, ok := o.cached(key, pod, changed, &corev1.ConfigMap{}); ok {
+		return object.(*corev1.ConfigMap), nil
 	}
 	return o.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
 }
 
 // secret returns a Secret for a pod; changed is called when it is another one.
-func (o *objects) secret(ctx context.Context, pod types.UID, changed func(), namespace, name string) (*v1.Secret, error) {
+func (o *objects) secret(ctx context.Context, pod types.UID, changed func(), namespace, name string) (*corev1.Secret, error) {
 	key := objectKey{"secrets", namespace, name}
-	if object, ok := o.cached(key, pod, changed, &v1.Secret{}); ok {
-		return object.(*v1.Secret), nil
+	if object, ok := o.cached(key, pod, changed, &corev1.Secret{}); ok {
+		return object.(*corev1.Secret), nil
 	}
 	return o.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 }

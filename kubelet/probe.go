@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podarium/podarium/internal/kube"
@@ -26,7 +26,7 @@ import (
 
 // startProbes begins to probe a container which has just started or was found running. Without a
 // startup probe it counts as started, without a readiness probe as ready.
-func (w *worker) startProbes(pod *v1.Pod, c *v1.Container, have *container) {
+func (w *worker) startProbes(pod *corev1.Pod, c *corev1.Container, have *container) {
 	ctx, cancel := context.WithCancel(w.k.ctx)
 	w.mu.Lock()
 	if !have.running || have.probes != nil {
@@ -51,8 +51,8 @@ func (w *worker) startProbes(pod *v1.Pod, c *v1.Container, have *container) {
 // prober asks one container how it is.
 type prober struct {
 	worker    *worker
-	pod       *v1.Pod
-	container *v1.Container
+	pod       *corev1.Pod
+	container *corev1.Container
 	have      *container
 	id        string
 }
@@ -97,7 +97,7 @@ func (p prober) afterStartup(ctx context.Context) {
 }
 
 // fail kills the container; its restart policy brings it back.
-func (p prober) fail(why string, probe *v1.Probe) {
+func (p prober) fail(why string, probe *corev1.Probe) {
 	grace := defaultGrace(p.pod)
 	if probe.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
@@ -111,7 +111,7 @@ const firstTries = 25 * time.Millisecond
 
 // run probes in the probe's rhythm. verdict is told when the threshold of equal results is reached and
 // the verdict is another one than before; it returns false to stop.
-func (p prober) run(ctx context.Context, kind string, probe *v1.Probe, verdict func(ok bool, message string) bool) {
+func (p prober) run(ctx context.Context, kind string, probe *corev1.Probe, verdict func(ok bool, message string) bool) {
 	if !sleep(ctx, time.Duration(probe.InitialDelaySeconds)*time.Second) {
 		return
 	}
@@ -139,7 +139,7 @@ func (p prober) run(ctx context.Context, kind string, probe *v1.Probe, verdict f
 			successes, failures = successes+1, 0
 		} else {
 			successes, failures = 0, failures+1
-			p.worker.k.event(p.pod, containerPath(p.pod, p.container), v1.EventTypeWarning, "Unhealthy",
+			p.worker.k.event(p.pod, containerPath(p.pod, p.container), corev1.EventTypeWarning, "Unhealthy",
 				fmt.Sprintf("%s probe failed: %s", kind, message))
 		}
 		switch {
@@ -157,7 +157,7 @@ func (p prober) run(ctx context.Context, kind string, probe *v1.Probe, verdict f
 }
 
 // quickly tries again and again during the first period, at growing distances, and counts no failure.
-func (p prober) quickly(ctx context.Context, probe *v1.Probe, period time.Duration) bool {
+func (p prober) quickly(ctx context.Context, probe *corev1.Probe, period time.Duration) bool {
 	end := time.Now().Add(period / 2)
 	for pause := firstTries; time.Now().Before(end); pause = pause * 3 / 2 {
 		if ok, _ := p.once(ctx, probe); ok {
@@ -182,7 +182,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // once probes one time.
-func (p prober) once(ctx context.Context, probe *v1.Probe) (ok bool, message string) {
+func (p prober) once(ctx context.Context, probe *corev1.Probe) (ok bool, message string) {
 	timeout := time.Duration(max(1, probe.TimeoutSeconds)) * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -246,7 +246,7 @@ func (p prober) exec(ctx context.Context, command []string) (string, error) {
 	return output.String(), nil
 }
 
-func tcpConnect(ctx context.Context, c *v1.Container, action *v1.TCPSocketAction, ip string) error {
+func tcpConnect(ctx context.Context, c *corev1.Container, action *corev1.TCPSocketAction, ip string) error {
 	port, err := probePort(c, action.Port)
 	if err != nil {
 		return err
@@ -264,7 +264,7 @@ func tcpConnect(ctx context.Context, c *v1.Container, action *v1.TCPSocketAction
 }
 
 // probePort turns a port's name into its number.
-func probePort(c *v1.Container, port intstr.IntOrString) (int, error) {
+func probePort(c *corev1.Container, port intstr.IntOrString) (int, error) {
 	if port.Type == intstr.Int {
 		return port.IntValue(), nil
 	}
@@ -292,7 +292,7 @@ var probeClient = &http.Client{
 }
 
 // httpGet succeeds with a status from 200 to 399.
-func httpGet(ctx context.Context, c *v1.Container, action *v1.HTTPGetAction, ip string) (string, error) {
+func httpGet(ctx context.Context, c *corev1.Container, action *corev1.HTTPGetAction, ip string) (string, error) {
 	port, err := probePort(c, action.Port)
 	if err != nil {
 		return "", err
@@ -339,7 +339,7 @@ func httpGet(ctx context.Context, c *v1.Container, action *v1.HTTPGetAction, ip 
 }
 
 // grpcCheck asks the standard health service (grpc.health.v1) of a server.
-func grpcCheck(ctx context.Context, action *v1.GRPCAction, ip string) error {
+func grpcCheck(ctx context.Context, action *corev1.GRPCAction, ip string) error {
 	target := "passthrough:///" + net.JoinHostPort(ip, strconv.Itoa(int(action.Port)))
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("kube-probe"))
 	if err != nil {

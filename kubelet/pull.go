@@ -6,35 +6,35 @@ import (
 	"log/slog"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/kubelet/image"
 )
 
 // image finds a container's image in the store or pulls it, as imagePullPolicy says. When ok is false
 // the container waits, and wait is how long at most.
-func (w *worker) image(pod *v1.Pod, c *v1.Container, have *container) (img image.Image, wait time.Duration, ok bool) {
+func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container) (img image.Image, wait time.Duration, ok bool) {
 	path := containerPath(pod, c)
 	if _, err := image.Normalize(c.Image); err != nil {
 		w.waitFor(have, "InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err))
-		w.k.event(pod, path, v1.EventTypeWarning, "InspectFailed", fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err))
+		w.k.event(pod, path, corev1.EventTypeWarning, "InspectFailed", fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err))
 		return image.Image{}, never, false
 	}
-	if c.ImagePullPolicy != v1.PullAlways {
+	if c.ImagePullPolicy != corev1.PullAlways {
 		img, err := w.k.images.Get(c.Image)
 		if err == nil {
-			w.k.event(pod, path, v1.EventTypeNormal, "Pulled",
+			w.k.event(pod, path, corev1.EventTypeNormal, "Pulled",
 				fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
 			return img, 0, true
 		}
 		if !errors.Is(err, image.ErrNotFound) {
 			return image.Image{}, w.cannotStart(pod, c, have, "ImageInspectError", err), false
 		}
-		if c.ImagePullPolicy == v1.PullNever {
+		if c.ImagePullPolicy == corev1.PullNever {
 			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
 			w.waitFor(have, "ErrImageNeverPull", message)
-			w.k.event(pod, path, v1.EventTypeWarning, "ErrImageNeverPull", message)
-			w.k.event(pod, path, v1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
+			w.k.event(pod, path, corev1.EventTypeWarning, "ErrImageNeverPull", message)
+			w.k.event(pod, path, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
 			return image.Image{}, w.retryPull(have), false
 		}
 	}
@@ -44,7 +44,7 @@ func (w *worker) image(pod *v1.Pod, c *v1.Container, have *container) (img image
 func (w *worker) waitFor(have *container, reason, message string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	have.waiting = &v1.ContainerStateWaiting{Reason: reason, Message: message}
+	have.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: message}
 }
 
 func (w *worker) retryPull(have *container) time.Duration {
@@ -54,9 +54,9 @@ func (w *worker) retryPull(have *container) time.Duration {
 	return have.pull.delay
 }
 
-func (w *worker) pullImage(pod *v1.Pod, c *v1.Container, have *container) (image.Image, time.Duration, bool) {
+func (w *worker) pullImage(pod *corev1.Pod, c *corev1.Container, have *container) (image.Image, time.Duration, bool) {
 	path := containerPath(pod, c)
-	w.k.event(pod, path, v1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
+	w.k.event(pod, path, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
 	began := time.Now()
 	img, err := w.k.pull(w.alive, pod, c.Image, w.sources(pod))
 	if w.alive.Err() != nil {
@@ -64,8 +64,8 @@ func (w *worker) pullImage(pod *v1.Pod, c *v1.Container, have *container) (image
 	}
 	if err != nil {
 		slog.Info("Image cannot be pulled", "image", c.Image, "pod", podName(pod), "error", err)
-		w.k.event(pod, path, v1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
-		w.k.event(pod, path, v1.EventTypeWarning, "Failed", "Error: ErrImagePull")
+		w.k.event(pod, path, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
+		w.k.event(pod, path, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
 		w.waitFor(have, "ErrImagePull", err.Error())
 		w.mu.Lock()
 		have.pullErr = "ErrImagePull: " + err.Error()
@@ -75,7 +75,7 @@ func (w *worker) pullImage(pod *v1.Pod, c *v1.Container, have *container) (image
 		return image.Image{}, time.Second, false
 	}
 	took := time.Since(began).Round(time.Millisecond)
-	w.k.event(pod, path, v1.EventTypeNormal, "Pulled",
+	w.k.event(pod, path, corev1.EventTypeNormal, "Pulled",
 		fmt.Sprintf("Successfully pulled image %q in %s (%s including waiting). Image size: %d bytes.", c.Image, took, took, img.Size))
 	return img, 0, true
 }

@@ -6,14 +6,14 @@ import (
 	"encoding/json"
 	"strings"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/kubelet/image"
 )
 
 // pull fetches an image with the credentials of the pod's imagePullSecrets, one after the other, then
 // without any.
-func (k *Kubelet) pull(ctx context.Context, pod *v1.Pod, ref string, from sources) (image.Image, error) {
+func (k *Kubelet) pull(ctx context.Context, pod *corev1.Pod, ref string, from sources) (image.Image, error) {
 	opts := image.PullOptions{}
 	if k.cfg.ImagePullProxy != "" {
 		opts.Dial = image.ThroughProxy(k.cfg.ImagePullProxy)
@@ -37,11 +37,11 @@ func (k *Kubelet) pull(ctx context.Context, pod *v1.Pod, ref string, from source
 
 // credentials finds the login for a reference's registry in a Secret of type
 // kubernetes.io/dockerconfigjson: {"auths": {"registry.example": {"auth": "base64 of user:password"}}}.
-func credentials(secret *v1.Secret, ref string) (username, password string, ok bool) {
+func credentials(secret *corev1.Secret, ref string) (username, password string, ok bool) {
 	var config struct {
 		Auths map[string]struct{ Username, Password, Auth string }
 	}
-	if json.Unmarshal(secret.Data[v1.DockerConfigJsonKey], &config) != nil {
+	if json.Unmarshal(secret.Data[corev1.DockerConfigJsonKey], &config) != nil {
 		return "", "", false
 	}
 	repository, err := image.Repository(ref)

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/podarium/podarium/kubelet/runtime"
@@ -165,8 +165,8 @@ func (w *worker) adoptContainer(record runtime.Record) {
 	}
 }
 
-func statusOf(pod *v1.Pod, name string) *v1.ContainerStatus {
-	for _, list := range [][]v1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
+func statusOf(pod *corev1.Pod, name string) *corev1.ContainerStatus {
+	for _, list := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range list {
 			if list[i].Name == name {
 				return &list[i]
@@ -176,7 +176,7 @@ func statusOf(pod *v1.Pod, name string) *v1.ContainerStatus {
 	return nil
 }
 
-func lastTermination(pod *v1.Pod, name string) *v1.ContainerStateTerminated {
+func lastTermination(pod *corev1.Pod, name string) *corev1.ContainerStateTerminated {
 	if status := statusOf(pod, name); status != nil {
 		return status.LastTerminationState.Terminated
 	}
@@ -184,7 +184,7 @@ func lastTermination(pod *v1.Pod, name string) *v1.ContainerStateTerminated {
 }
 
 // previousReadiness is what the kubelet before this one found out by probing.
-func previousReadiness(pod *v1.Pod, name string) (started, ready bool) {
+func previousReadiness(pod *corev1.Pod, name string) (started, ready bool) {
 	status := statusOf(pod, name)
 	if status == nil {
 		return false, false

@@ -3,19 +3,19 @@ package kubelet
 import (
 	"path"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 // qosClass of a pod: Guaranteed when every container's limits equal its requests for cpu and memory,
 // BestEffort when nobody asks for anything, Burstable otherwise.
-func qosClass(pod *v1.Pod) v1.PodQOSClass {
+func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	if pod.Status.QOSClass != "" {
 		return pod.Status.QOSClass
 	}
 	guaranteed, any := true, false
 	for _, c := range allContainers(pod) {
-		for _, name := range []v1.ResourceName{v1.ResourceCPU, v1.ResourceMemory} {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			request, limit := c.Resources.Requests[name], c.Resources.Limits[name]
 			if !request.IsZero() || !limit.IsZero() {
 				any = true
@@ -27,20 +27,20 @@ func qosClass(pod *v1.Pod) v1.PodQOSClass {
 	}
 	switch {
 	case !any:
-		return v1.PodQOSBestEffort
+		return corev1.PodQOSBestEffort
 	case guaranteed:
-		return v1.PodQOSGuaranteed
+		return corev1.PodQOSGuaranteed
 	default:
-		return v1.PodQOSBurstable
+		return corev1.PodQOSBurstable
 	}
 }
 
 // podCgroup is the pod's control group below the root of each hierarchy: /kubepods/burstable/podUID.
-func podCgroup(root string, pod *v1.Pod) string {
+func podCgroup(root string, pod *corev1.Pod) string {
 	switch qosClass(pod) {
-	case v1.PodQOSGuaranteed:
+	case corev1.PodQOSGuaranteed:
 		return path.Join("/", root, "kubepods", "pod"+string(pod.UID))
-	case v1.PodQOSBurstable:
+	case corev1.PodQOSBurstable:
 		return path.Join("/", root, "kubepods", "burstable", "pod"+string(pod.UID))
 	default:
 		return path.Join("/", root, "kubepods", "besteffort", "pod"+string(pod.UID))
@@ -48,60 +48,60 @@ func podCgroup(root string, pod *v1.Pod) string {
 }
 
 // cpuShares turns a CPU request into a weight: one CPU is 1024, and nothing is 2, the least there is.
-func cpuShares(c *v1.Container) uint64 {
-	request, ok := c.Resources.Requests[v1.ResourceCPU]
+func cpuShares(c *corev1.Container) uint64 {
+	request, ok := c.Resources.Requests[corev1.ResourceCPU]
 	if !ok {
-		request = c.Resources.Limits[v1.ResourceCPU]
+		request = c.Resources.Limits[corev1.ResourceCPU]
 	}
 	return uint64(min(262144, max(2, request.MilliValue()*1024/1000)))
 }
 
 // cpuQuota turns a CPU limit into microseconds per 100 ms: 250m is 25000. 1 ms is the least.
-func cpuQuota(c *v1.Container) int64 {
-	limit, ok := c.Resources.Limits[v1.ResourceCPU]
+func cpuQuota(c *corev1.Container) int64 {
+	limit, ok := c.Resources.Limits[corev1.ResourceCPU]
 	if !ok || limit.IsZero() {
 		return 0
 	}
 	return max(1000, limit.MilliValue()*100)
 }
 
-func memoryLimit(c *v1.Container) int64 {
-	limit := c.Resources.Limits[v1.ResourceMemory]
+func memoryLimit(c *corev1.Container) int64 {
+	limit := c.Resources.Limits[corev1.ResourceMemory]
 	return limit.Value()
 }
 
 // oomScoreAdj makes the kernel prefer, when memory runs out, pods which asked for little: BestEffort
 // 1000, Burstable 2 to 999 by the share of memory requested. Guaranteed would be -997 by upstream's
 // rule, which takes a right that a lab may not have; 0 still comes last of the three.
-func oomScoreAdj(class v1.PodQOSClass, c *v1.Container, capacity int64) int {
+func oomScoreAdj(class corev1.PodQOSClass, c *corev1.Container, capacity int64) int {
 	switch {
-	case class == v1.PodQOSGuaranteed:
+	case class == corev1.PodQOSGuaranteed:
 		return 0
-	case class == v1.PodQOSBestEffort || capacity == 0:
+	case class == corev1.PodQOSBestEffort || capacity == 0:
 		return 1000
 	}
-	request := c.Resources.Requests[v1.ResourceMemory]
+	request := c.Resources.Requests[corev1.ResourceMemory]
 	adj := 1000 - 1000*request.Value()/capacity
 	return int(min(999, max(2, adj)))
 }
 
 // containerResource is the value of a resourceFieldRef: limits.cpu, requests.memory and so on, divided
 // by the divisor and rounded up. A container without limit may use the whole node.
-func containerResource(c *v1.Container, ref *v1.ResourceFieldSelector, allocatable v1.ResourceList) int64 {
+func containerResource(c *corev1.Container, ref *corev1.ResourceFieldSelector, allocatable corev1.ResourceList) int64 {
 	kind, name := path.Split(replaceDot(ref.Resource))
 	list := c.Resources.Limits
 	if kind == "requests/" {
 		list = c.Resources.Requests
 	}
-	value, ok := list[v1.ResourceName(name)]
+	value, ok := list[corev1.ResourceName(name)]
 	if !ok && kind == "limits/" {
-		value = allocatable[v1.ResourceName(name)]
+		value = allocatable[corev1.ResourceName(name)]
 	}
 	divisor := ref.Divisor
 	if divisor.IsZero() {
 		divisor = resource.MustParse("1")
 	}
-	if v1.ResourceName(name) == v1.ResourceCPU {
+	if corev1.ResourceName(name) == corev1.ResourceCPU {
 		return ceilDiv(value.MilliValue(), divisor.MilliValue())
 	}
 	return ceilDiv(value.Value(), divisor.Value())
@@ -125,8 +125,8 @@ func ceilDiv(a, b int64) int64 {
 }
 
 // allContainers are a pod's init containers, then its containers.
-func allContainers(pod *v1.Pod) []*v1.Container {
-	var all []*v1.Container
+func allContainers(pod *corev1.Pod) []*corev1.Container {
+	var all []*corev1.Container
 	for i := range pod.Spec.InitContainers {
 		all = append(all, &pod.Spec.InitContainers[i])
 	}
@@ -137,16 +137,16 @@ func allContainers(pod *v1.Pod) []*v1.Container {
 }
 
 // everyContainer are these and the ephemeral ones which kubectl debug adds to a running pod.
-func everyContainer(pod *v1.Pod) []*v1.Container {
+func everyContainer(pod *corev1.Pod) []*corev1.Container {
 	all := allContainers(pod)
 	for i := range pod.Spec.EphemeralContainers {
-		all = append(all, (*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+		all = append(all, (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
 	}
 	return all
 }
 
 // ephemeral finds an ephemeral container by its name.
-func ephemeral(pod *v1.Pod, name string) *v1.EphemeralContainer {
+func ephemeral(pod *corev1.Pod, name string) *corev1.EphemeralContainer {
 	for i := range pod.Spec.EphemeralContainers {
 		if pod.Spec.EphemeralContainers[i].Name == name {
 			return &pod.Spec.EphemeralContainers[i]
@@ -156,6 +156,6 @@ func ephemeral(pod *v1.Pod, name string) *v1.EphemeralContainer {
 }
 
 // isSidecar tells an init container which keeps running beside the others (KEP-753).
-func isSidecar(c *v1.Container) bool {
-	return c.RestartPolicy != nil && *c.RestartPolicy == v1.ContainerRestartPolicyAlways
+func isSidecar(c *corev1.Container) bool {
+	return c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/kubelet/runtime"
 	"github.com/podarium/podarium/kubelet/shim"
@@ -56,7 +56,7 @@ func newID() string {
 }
 
 // createSandbox makes a pod's sandbox. After an error nothing of it is left.
-func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod) (sandboxRecord, error) {
+func (k *Kubelet) createSandbox(ctx context.Context, pod *corev1.Pod) (sandboxRecord, error) {
 	s := sandboxRecord{
 		ID: newID(), PodNamespace: pod.Namespace, PodName: pod.Name, PodUID: string(pod.UID),
 		HostNetwork: pod.Spec.HostNetwork, Cgroup: podCgroup(k.cfg.CgroupRoot, pod), Created: time.Now().UTC(), Boot: bootID(),
@@ -80,7 +80,7 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *v1.Pod) (sandboxRecord
 	return s, nil
 }
 
-func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *v1.Pod) error {
+func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *corev1.Pod) error {
 	host, fqdn := podHostname(pod, k.cfg.ClusterDomain)
 	want := runtime.NewNamespaces{
 		Network: !s.HostNetwork, UTS: !s.HostNetwork, IPC: !pod.Spec.HostIPC, Hostname: host, Sysctls: sysctls(pod),
@@ -111,7 +111,7 @@ func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *v1.Pod
 	return s.save()
 }
 
-func sysctls(pod *v1.Pod) map[string]string {
+func sysctls(pod *corev1.Pod) map[string]string {
 	if pod.Spec.SecurityContext == nil {
 		return nil
 	}
@@ -122,7 +122,7 @@ func sysctls(pod *v1.Pod) map[string]string {
 	return values
 }
 
-func mountShm(dir string, pod *v1.Pod) error {
+func mountShm(dir string, pod *corev1.Pod) error {
 	if pod.Spec.HostIPC {
 		return nil
 	}
@@ -135,7 +135,7 @@ func mountShm(dir string, pod *v1.Pod) error {
 	return nil
 }
 
-func (k *Kubelet) writeSandboxFiles(s sandboxRecord, pod *v1.Pod, host, fqdn string) error {
+func (k *Kubelet) writeSandboxFiles(s sandboxRecord, pod *corev1.Pod, host, fqdn string) error {
 	hosts := hostsFile(s.IPs, host, fqdn, pod.Spec.HostAliases)
 	if s.HostNetwork {
 		node, err := os.ReadFile("/etc/hosts")

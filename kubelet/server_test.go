@@ -3,6 +3,7 @@ package kubelet
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -15,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/apimachinery/pkg/util/httpstream" //nolint:staticcheck // client-go's dialers still have its types
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/tools/remotecommand"
@@ -52,9 +53,9 @@ func TestMain(m *testing.M) {
 func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("containers need root")
+		t.Fatal("containers need root: run the tests with sudo")
 	}
-	dir, err := os.MkdirTemp("", "kubelet")
+	dir, err := os.MkdirTemp("", "kubelet") //nolint:usetesting // mounts in it must be gone before it is removed
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,9 +99,9 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	if err := containers.Start(t.Context(), &record); err != nil {
 		t.Fatal(err)
 	}
-	w := newWorker(k, &v1.Pod{
+	w := newWorker(k, &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "u1"},
-		Spec:       v1.PodSpec{Containers: []v1.Container{{Name: "c"}}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c"}}},
 	})
 	w.containers["c"] = &container{record: record, running: true, exited: make(chan struct{})}
 	w.sandbox = &sandboxRecord{HostNetwork: true}
@@ -147,7 +148,8 @@ func TestExec(t *testing.T) {
 			var out, errs bytes.Buffer
 			err := stream(t, way, server, "/exec/default/web/c?input=1&output=1&error=1&"+shell("cat; echo bad >&2; exit 5"),
 				remotecommand.StreamOptions{Stdin: strings.NewReader("typed\n"), Stdout: &out, Stderr: &errs})
-			exit, ok := err.(utilexec.ExitError)
+			var exit utilexec.ExitError
+			ok := errors.As(err, &exit)
 			if !ok || exit.ExitStatus() != 5 || out.String() != "typed\n" || errs.String() != "bad\n" {
 				t.Errorf("exec: %v, %q, %q; want exit status 5", err, out.String(), errs.String())
 			}
@@ -201,6 +203,7 @@ func TestPortForward(t *testing.T) {
 }
 
 func forwardOnce(t *testing.T, dialer httpstream.Dialer) {
+	t.Helper()
 	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }))
 	defer backend.Close()
 	port := backend.Listener.Addr().(*net.TCPAddr).Port

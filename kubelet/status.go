@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podarium/podarium/kubelet/image"
@@ -18,7 +18,7 @@ import (
 
 // facts are all that a pod's status follows from.
 type facts struct {
-	pod        *v1.Pod
+	pod        *corev1.Pod
 	sandbox    *sandboxRecord
 	containers map[string]*container
 	failure    *podFailure
@@ -30,9 +30,9 @@ type facts struct {
 
 // podStatus computes a pod's status. The old one is needed for what others wrote into it and for the
 // times at which conditions changed.
-func podStatus(f facts) v1.PodStatus {
+func podStatus(f facts) corev1.PodStatus {
 	old := f.pod.Status
-	status := v1.PodStatus{
+	status := corev1.PodStatus{
 		Phase:             f.phase(),
 		Conditions:        slices.Clone(old.Conditions),
 		StartTime:         &f.startTime,
@@ -45,7 +45,7 @@ func podStatus(f facts) v1.PodStatus {
 		status.Reason, status.Message = f.failure.reason, f.failure.message
 	}
 	for _, ip := range f.nodeIPs {
-		status.HostIPs = append(status.HostIPs, v1.HostIP{IP: ip})
+		status.HostIPs = append(status.HostIPs, corev1.HostIP{IP: ip})
 	}
 	if len(f.nodeIPs) > 0 {
 		status.HostIP = f.nodeIPs[0]
@@ -58,7 +58,7 @@ func podStatus(f facts) v1.PodStatus {
 		status.ContainerStatuses = append(status.ContainerStatuses, f.containerStatus(&f.pod.Spec.Containers[i]))
 	}
 	for i := range f.pod.Spec.EphemeralContainers {
-		c := (*v1.Container)(&f.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
+		c := (*corev1.Container)(&f.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
 		status.EphemeralContainerStatuses = append(status.EphemeralContainerStatuses, f.containerStatus(c))
 	}
 	f.conditions(&status)
@@ -66,7 +66,7 @@ func podStatus(f facts) v1.PodStatus {
 }
 
 // addresses stay in the status after the end: an ended pod still tells where it was.
-func (f facts) addresses(status *v1.PodStatus) {
+func (f facts) addresses(status *corev1.PodStatus) {
 	if f.sandbox == nil {
 		if f.stopped || terminal(f.pod.Status.Phase) {
 			status.PodIP, status.PodIPs = f.pod.Status.PodIP, f.pod.Status.PodIPs
@@ -74,7 +74,7 @@ func (f facts) addresses(status *v1.PodStatus) {
 		return
 	}
 	for _, ip := range f.sandbox.IPs {
-		status.PodIPs = append(status.PodIPs, v1.PodIP{IP: ip})
+		status.PodIPs = append(status.PodIPs, corev1.PodIP{IP: ip})
 	}
 	if len(f.sandbox.IPs) > 0 {
 		status.PodIP = f.sandbox.IPs[0]
@@ -82,30 +82,30 @@ func (f facts) addresses(status *v1.PodStatus) {
 }
 
 // phase is the pod's state in one word, by upstream's rules.
-func (f facts) phase() v1.PodPhase {
+func (f facts) phase() corev1.PodPhase {
 	if terminal(f.pod.Status.Phase) {
 		return f.pod.Status.Phase // an ended pod never lives again
 	}
 	if f.failure != nil {
-		return v1.PodFailed
+		return corev1.PodFailed
 	}
 	policy := f.pod.Spec.RestartPolicy
 	for i := range f.pod.Spec.InitContainers {
 		c := &f.pod.Spec.InitContainers[i]
 		have := f.containers[c.Name]
 		if have == nil {
-			return v1.PodPending
+			return corev1.PodPending
 		}
 		failed := have.exit != nil && have.exit.Code != 0
 		switch {
 		case isSidecar(c):
 			if !have.started && !f.appsBegan() {
-				return v1.PodPending
+				return corev1.PodPending
 			}
 		case failed && !restarts(f.pod, c, have.exit.Code):
-			return v1.PodFailed
+			return corev1.PodFailed
 		case have.exit == nil || failed:
-			return v1.PodPending
+			return corev1.PodPending
 		}
 	}
 	running, ended, succeeded := 0, 0, 0
@@ -113,7 +113,7 @@ func (f facts) phase() v1.PodPhase {
 		have := f.containers[f.pod.Spec.Containers[i].Name]
 		switch {
 		case have == nil || have.record.ID == "":
-			return v1.PodPending
+			return corev1.PodPending
 		case have.running:
 			running++
 		default:
@@ -124,14 +124,14 @@ func (f facts) phase() v1.PodPhase {
 		}
 	}
 	switch {
-	case running > 0 || policy == v1.RestartPolicyAlways || policy == "":
-		return v1.PodRunning
+	case running > 0 || policy == corev1.RestartPolicyAlways || policy == "":
+		return corev1.PodRunning
 	case succeeded == ended:
-		return v1.PodSucceeded
-	case policy == v1.RestartPolicyNever:
-		return v1.PodFailed
+		return corev1.PodSucceeded
+	case policy == corev1.RestartPolicyNever:
+		return corev1.PodFailed
 	default:
-		return v1.PodRunning
+		return corev1.PodRunning
 	}
 }
 
@@ -161,17 +161,17 @@ func (f facts) initialized() (bool, []string) {
 	return len(missing) == 0, missing
 }
 
-func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
+func (f facts) containerStatus(c *corev1.Container) corev1.ContainerStatus {
 	no := false
-	status := v1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &no, VolumeMounts: mountStatuses(c)}
+	status := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &no, VolumeMounts: mountStatuses(c)}
 	have := f.containers[c.Name]
 	if have == nil || have.record.ID == "" {
-		waiting := &v1.ContainerStateWaiting{Reason: "ContainerCreating"}
+		waiting := &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
 		if have != nil && have.waiting != nil {
 			waiting = have.waiting
 		}
 		if ready, _ := f.initialized(); !ready && waiting.Reason == "ContainerCreating" || len(f.pod.Spec.InitContainers) > 0 && waiting.Reason == "ContainerCreating" {
-			waiting = &v1.ContainerStateWaiting{Reason: "PodInitializing"}
+			waiting = &corev1.ContainerStateWaiting{Reason: "PodInitializing"}
 		}
 		status.State.Waiting = waiting
 		return status
@@ -190,7 +190,7 @@ func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
 	}
 	switch {
 	case have.running:
-		status.State.Running = &v1.ContainerStateRunning{StartedAt: second(have.record.Started)}
+		status.State.Running = &corev1.ContainerStateRunning{StartedAt: second(have.record.Started)}
 	case have.waiting != nil:
 		status.State.Waiting = have.waiting
 		status.LastTerminationState.Terminated = terminatedState(have)
@@ -202,12 +202,12 @@ func (f facts) containerStatus(c *v1.Container) v1.ContainerStatus {
 	return status
 }
 
-func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
-	var mounts []v1.VolumeMountStatus
+func mountStatuses(c *corev1.Container) []corev1.VolumeMountStatus {
+	var mounts []corev1.VolumeMountStatus
 	for _, m := range c.VolumeMounts {
-		status := v1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
+		status := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
-			mode := v1.RecursiveReadOnlyDisabled
+			mode := corev1.RecursiveReadOnlyDisabled
 			status.RecursiveReadOnly = &mode
 		}
 		mounts = append(mounts, status)
@@ -219,7 +219,7 @@ func mountStatuses(c *v1.Container) []v1.VolumeMountStatus {
 func containerID(record runtime.Record) string { return "runc://" + record.ID }
 
 // terminatedState tells how a container's newest attempt ended, nil if it did not.
-func terminatedState(have *container) *v1.ContainerStateTerminated {
+func terminatedState(have *container) *corev1.ContainerStateTerminated {
 	if have.exit == nil {
 		return nil
 	}
@@ -233,7 +233,7 @@ func terminatedState(have *container) *v1.ContainerStateTerminated {
 	default:
 		reason = "Error"
 	}
-	return &v1.ContainerStateTerminated{
+	return &corev1.ContainerStateTerminated{
 		ExitCode: int32(have.exit.Code), Reason: reason, Message: have.message,
 		StartedAt:   second(have.record.Started),
 		FinishedAt:  second(have.exit.Finished),
@@ -242,43 +242,43 @@ func terminatedState(have *container) *v1.ContainerStateTerminated {
 }
 
 // conditions sets the five conditions which are the kubelet's; others stay as they are.
-func (f facts) conditions(status *v1.PodStatus) {
-	set := func(kind v1.PodConditionType, value bool, reason, message string) {
+func (f facts) conditions(status *corev1.PodStatus) {
+	set := func(kind corev1.PodConditionType, value bool, reason, message string) {
 		f.setCondition(status, kind, value, reason, message)
 	}
-	set(v1.PodReadyToStartContainers, f.sandbox != nil, "", "")
+	set(corev1.PodReadyToStartContainers, f.sandbox != nil, "", "")
 	ended := terminal(status.Phase)
 	switch initialized, missing := f.initialized(); {
-	case ended && status.Phase == v1.PodSucceeded:
-		set(v1.PodInitialized, true, "PodCompleted", "")
+	case ended && status.Phase == corev1.PodSucceeded:
+		set(corev1.PodInitialized, true, "PodCompleted", "")
 	case initialized:
-		set(v1.PodInitialized, true, "", "")
+		set(corev1.PodInitialized, true, "", "")
 	default:
-		set(v1.PodInitialized, false, "ContainersNotInitialized", fmt.Sprintf("containers with incomplete status: %v", missing))
+		set(corev1.PodInitialized, false, "ContainersNotInitialized", fmt.Sprintf("containers with incomplete status: %v", missing))
 	}
 	unready := f.unready(status)
 	reason, message := "", ""
 	switch {
-	case status.Phase == v1.PodFailed:
+	case status.Phase == corev1.PodFailed:
 		reason = "PodFailed"
-	case status.Phase == v1.PodSucceeded:
+	case status.Phase == corev1.PodSucceeded:
 		reason = "PodCompleted"
 	case len(unready) > 0:
 		reason, message = "ContainersNotReady", fmt.Sprintf("containers with unready status: %v", unready)
 	}
-	set(v1.ContainersReady, reason == "", reason, message)
+	set(corev1.ContainersReady, reason == "", reason, message)
 	if reason == "" {
 		reason, message = f.readinessGates()
 	}
-	set(v1.PodReady, reason == "", reason, message)
-	set(v1.PodScheduled, true, "", "")
-	order := []v1.PodConditionType{v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled}
-	slices.SortStableFunc(status.Conditions, func(a, b v1.PodCondition) int {
+	set(corev1.PodReady, reason == "", reason, message)
+	set(corev1.PodScheduled, true, "", "")
+	order := []corev1.PodConditionType{corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled}
+	slices.SortStableFunc(status.Conditions, func(a, b corev1.PodCondition) int {
 		return slices.Index(order, a.Type) - slices.Index(order, b.Type)
 	})
 }
 
-func (f facts) unready(status *v1.PodStatus) []string {
+func (f facts) unready(status *corev1.PodStatus) []string {
 	var names []string
 	for i := range f.pod.Spec.InitContainers {
 		if isSidecar(&f.pod.Spec.InitContainers[i]) && !status.InitContainerStatuses[i].Ready {
@@ -296,10 +296,10 @@ func (f facts) unready(status *v1.PodStatus) []string {
 func (f facts) readinessGates() (reason, message string) {
 	var missing []string
 	for _, gate := range f.pod.Spec.ReadinessGates {
-		at := slices.IndexFunc(f.pod.Status.Conditions, func(c v1.PodCondition) bool { return c.Type == gate.ConditionType })
+		at := slices.IndexFunc(f.pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == gate.ConditionType })
 		if at < 0 {
 			missing = append(missing, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
-		} else if f.pod.Status.Conditions[at].Status != v1.ConditionTrue {
+		} else if f.pod.Status.Conditions[at].Status != corev1.ConditionTrue {
 			missing = append(missing, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, f.pod.Status.Conditions[at].Status))
 		}
 	}
@@ -309,13 +309,13 @@ func (f facts) readinessGates() (reason, message string) {
 	return "ReadinessGatesNotReady", strings.Join(missing, ", ")
 }
 
-func (f facts) setCondition(status *v1.PodStatus, kind v1.PodConditionType, value bool, reason, message string) {
-	wanted := v1.PodCondition{
-		Type: kind, Status: v1.ConditionFalse, Reason: reason, Message: message,
+func (f facts) setCondition(status *corev1.PodStatus, kind corev1.PodConditionType, value bool, reason, message string) {
+	wanted := corev1.PodCondition{
+		Type: kind, Status: corev1.ConditionFalse, Reason: reason, Message: message,
 		LastTransitionTime: f.now, ObservedGeneration: f.pod.Generation,
 	}
 	if value {
-		wanted.Status = v1.ConditionTrue
+		wanted.Status = corev1.ConditionTrue
 	}
 	for i, have := range status.Conditions {
 		if have.Type != kind {
@@ -338,7 +338,7 @@ const (
 
 // terminationMessage is a container's last words: its message file, or the end of its log when the
 // policy allows and the container failed without a word.
-func terminationMessage(record runtime.Record, exit shim.Exit, policy v1.TerminationMessagePolicy) string {
+func terminationMessage(record runtime.Record, exit shim.Exit, policy corev1.TerminationMessagePolicy) string {
 	message := ""
 	if record.MessagePath != "" {
 		if file, err := os.Open(record.MessagePath); err == nil {
@@ -347,7 +347,7 @@ func terminationMessage(record runtime.Record, exit shim.Exit, policy v1.Termina
 			message = string(data)
 		}
 	}
-	if message == "" && exit.Code != 0 && policy == v1.TerminationMessageFallbackToLogsOnError {
+	if message == "" && exit.Code != 0 && policy == corev1.TerminationMessageFallbackToLogsOnError {
 		message = logTail(record.LogPath, maxMessageLines, maxMessageLog)
 	}
 	return message

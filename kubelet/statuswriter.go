@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +20,7 @@ func (w *worker) facts() facts {
 }
 
 // phase is the pod's phase as of now. The lock is held.
-func (w *worker) phase() v1.PodPhase { return w.facts().phase() }
+func (w *worker) phase() corev1.PodPhase { return w.facts().phase() }
 
 // publish computes the status anew and has it written when it is another one. It does not wait for the
 // API server: a container's start must not be slower because of it, and of several changes in a row
@@ -77,7 +77,7 @@ func (w *worker) writeStatus() {
 }
 
 // putStatus writes once. After a conflict the newest object is read, and the next try builds on that.
-func (w *worker) putStatus(pod *v1.Pod) error {
+func (w *worker) putStatus(pod *corev1.Pod) error {
 	pods := w.k.client.CoreV1().Pods(pod.Namespace)
 	written, err := pods.UpdateStatus(w.k.ctx, pod, metav1.UpdateOptions{})
 	switch {
@@ -105,17 +105,17 @@ func (w *worker) putStatus(pod *v1.Pod) error {
 }
 
 // learn takes a newer version of the pod from an answer, and drops what nobody reads here.
-func (w *worker) learn(pod *v1.Pod) {
+func (w *worker) learn(pod *corev1.Pod) {
 	pod.ManagedFields = nil
 	w.update(pod)
 }
 
 // withForeignConditions adds conditions which others set meanwhile (readiness gates, the scheduler).
-func withForeignConditions(status, live v1.PodStatus) v1.PodStatus {
+func withForeignConditions(status, live corev1.PodStatus) corev1.PodStatus {
 	status = *status.DeepCopy()
 	for _, condition := range live.Conditions {
 		switch condition.Type {
-		case v1.PodReadyToStartContainers, v1.PodInitialized, v1.PodReady, v1.ContainersReady, v1.PodScheduled:
+		case corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled:
 			continue
 		}
 		found := false

@@ -145,8 +145,7 @@ func (s streamer) ExecInContainer(ctx context.Context, _, _, id string, command 
 	defer done()
 	code, err := s.k.runtime.Exec(ctx, id, command, connected)
 	if err != nil {
-		var refused *runtime.ExecError
-		if errors.As(err, &refused) {
+		if _, ok := errors.AsType[*runtime.ExecError](err); ok {
 			return fmt.Errorf("OCI runtime exec failed: %w", err)
 		}
 		return err

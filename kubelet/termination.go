@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -20,14 +20,14 @@ import (
 const minGrace = 2 * time.Second
 
 // deletionGrace is how long a pod may take to end: what the deletion says, else what the pod says.
-func deletionGrace(pod *v1.Pod) time.Duration {
+func deletionGrace(pod *corev1.Pod) time.Duration {
 	if pod.DeletionGracePeriodSeconds != nil {
 		return time.Duration(*pod.DeletionGracePeriodSeconds) * time.Second
 	}
 	return defaultGrace(pod)
 }
 
-func defaultGrace(pod *v1.Pod) time.Duration {
+func defaultGrace(pod *corev1.Pod) time.Duration {
 	if pod.Spec.TerminationGracePeriodSeconds != nil {
 		return time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
 	}
@@ -36,7 +36,7 @@ func defaultGrace(pod *v1.Pod) time.Duration {
 
 // terminate ends the pod and removes all of it: containers, network, mounts, API object, in this order,
 // so that nobody sees the object gone while something still runs.
-func (w *worker) terminate(pod *v1.Pod, gone bool) time.Duration {
+func (w *worker) terminate(pod *corev1.Pod, gone bool) time.Duration {
 	grace := deletionGrace(pod)
 	if gone && pod.DeletionTimestamp == nil {
 		grace = defaultGrace(pod)
@@ -45,7 +45,7 @@ func (w *worker) terminate(pod *v1.Pod, gone bool) time.Duration {
 	w.publish()
 	if err := w.dismantle(pod, true); err != nil {
 		slog.Warn("Removing pod", "pod", podName(pod), "error", err)
-		w.k.event(pod, "", v1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error())
+		w.k.event(pod, "", corev1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error())
 		return w.deleteRetry.next()
 	}
 	w.flushStatus()
@@ -65,7 +65,7 @@ func (w *worker) terminate(pod *v1.Pod, gone bool) time.Duration {
 }
 
 // deleteObject removes the API object at once, if it is still this pod and not another of its name.
-func (w *worker) deleteObject(pod *v1.Pod) error {
+func (w *worker) deleteObject(pod *corev1.Pod) error {
 	now, uid := int64(0), w.uid
 	err := w.k.client.CoreV1().Pods(pod.Namespace).Delete(w.k.ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid},
@@ -78,7 +78,7 @@ func (w *worker) deleteObject(pod *v1.Pod) error {
 
 // stop is for a pod which has come to its end and is not deleted: its network goes, its status, its
 // logs and its containers' records stay.
-func (w *worker) stop(pod *v1.Pod) time.Duration {
+func (w *worker) stop(pod *corev1.Pod) time.Duration {
 	w.mu.Lock()
 	stopped := w.stopped
 	w.mu.Unlock()
@@ -100,7 +100,7 @@ func (w *worker) stop(pod *v1.Pod) time.Duration {
 }
 
 // dismantle removes the sandbox, and with all also containers, volumes and logs.
-func (w *worker) dismantle(pod *v1.Pod, all bool) error {
+func (w *worker) dismantle(pod *corev1.Pod, all bool) error {
 	w.mu.Lock()
 	sandbox := w.sandbox
 	var ids []string
@@ -138,7 +138,7 @@ func (w *worker) dismantle(pod *v1.Pod, all bool) error {
 }
 
 // killAll ends all containers: first the ordinary ones together, then the sidecars, last one first.
-func (w *worker) killAll(pod *v1.Pod, grace time.Duration) {
+func (w *worker) killAll(pod *corev1.Pod, grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	var together sync.WaitGroup
 	for _, c := range everyContainer(pod) {
@@ -169,7 +169,7 @@ func (w *worker) runningContainer(name string) *container {
 
 // kill ends one container: preStop hook, its stop signal, and SIGKILL when its time is over. It returns
 // when the container has ended. why explains it in the event; empty means: the pod ends.
-func (w *worker) kill(pod *v1.Pod, c *v1.Container, have *container, grace time.Duration, why string) {
+func (w *worker) kill(pod *corev1.Pod, c *corev1.Container, have *container, grace time.Duration, why string) {
 	w.mu.Lock()
 	record, exited := have.record, have.exited
 	if have.probes != nil {
@@ -181,14 +181,14 @@ func (w *worker) kill(pod *v1.Pod, c *v1.Container, have *container, grace time.
 	if why != "" {
 		message = fmt.Sprintf("Container %s %s", c.Name, why)
 	}
-	w.k.event(pod, containerPath(pod, c), v1.EventTypeNormal, "Killing", message)
+	w.k.event(pod, containerPath(pod, c), corev1.EventTypeNormal, "Killing", message)
 	deadline := time.Now().Add(grace)
 	if hook := c.Lifecycle; hook != nil && hook.PreStop != nil && grace > 0 {
 		ctx, cancel := context.WithDeadline(w.k.ctx, deadline)
 		err := w.runHook(ctx, pod, c, record.ID, hook.PreStop)
 		cancel()
 		if err != nil {
-			w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+			w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
 		}
 		if least := time.Now().Add(minGrace); deadline.Before(least) {
 			deadline = least
@@ -246,7 +246,7 @@ func (w *worker) awaitExit(exited <-chan struct{}, deadline time.Time) bool {
 }
 
 // stopSignal is SIGTERM, or what the container's lifecycle says instead.
-func stopSignal(c *v1.Container) syscall.Signal {
+func stopSignal(c *corev1.Container) syscall.Signal {
 	if c.Lifecycle == nil || c.Lifecycle.StopSignal == nil {
 		return syscall.SIGTERM
 	}
@@ -262,7 +262,7 @@ var signals = map[string]syscall.Signal{
 }
 
 // restartChanged replaces a container whose image was changed in the API.
-func (w *worker) restartChanged(pod *v1.Pod, c *v1.Container) {
+func (w *worker) restartChanged(pod *corev1.Pod, c *corev1.Container) {
 	if have := w.runningContainer(c.Name); have != nil {
 		w.mu.Lock()
 		busy := have.reason != ""

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -39,7 +39,7 @@ func newTokens(client kubernetes.Interface) *tokens {
 const defaultTokenSeconds = 3600
 
 // get returns a token for a pod, a new one when 80 % of the old one's life (or 24 h) are over.
-func (t *tokens) get(ctx context.Context, pod *v1.Pod, want *v1.ServiceAccountTokenProjection) (serviceToken, error) {
+func (t *tokens) get(ctx context.Context, pod *corev1.Pod, want *corev1.ServiceAccountTokenProjection) (serviceToken, error) {
 	seconds := int64(defaultTokenSeconds)
 	if want.ExpirationSeconds != nil {
 		seconds = *want.ExpirationSeconds

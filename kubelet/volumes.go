@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -23,7 +24,7 @@ func volumeDir(podDir, plugin, name string) string {
 
 // volumeWriter makes the volumes of one pod.
 type volumeWriter struct {
-	pod    *v1.Pod
+	pod    *corev1.Pod
 	dir    string // of the pod on the node
 	source sources
 	tokens *tokens
@@ -38,7 +39,7 @@ type mounted struct {
 }
 
 // volume makes one volume or brings it up to date.
-func (w volumeWriter) volume(ctx context.Context, v *v1.Volume) (mounted, error) {
+func (w volumeWriter) volume(ctx context.Context, v *corev1.Volume) (mounted, error) {
 	switch {
 	case v.EmptyDir != nil:
 		return w.emptyDir(v)
@@ -77,14 +78,14 @@ func (w volumeWriter) fsGroup() *int64 {
 	return w.pod.Spec.SecurityContext.FSGroup
 }
 
-func (w volumeWriter) emptyDir(v *v1.Volume) (mounted, error) {
+func (w volumeWriter) emptyDir(v *corev1.Volume) (mounted, error) {
 	dir := volumeDir(w.dir, "empty-dir", v.Name)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return mounted{}, fmt.Errorf("make emptyDir: %w", err)
 		}
 	}
-	if v.EmptyDir.Medium == v1.StorageMediumMemory && !isMountPoint(dir) {
+	if v.EmptyDir.Medium == corev1.StorageMediumMemory && !isMountPoint(dir) {
 		options := "mode=0777"
 		if limit := v.EmptyDir.SizeLimit; limit != nil && limit.Value() > 0 {
 			options += ",size=" + strconv.FormatInt(limit.Value(), 10)
@@ -113,35 +114,35 @@ func isMountPoint(dir string) bool {
 }
 
 // hostPath checks the path, or makes it when its type says so.
-func hostPath(v *v1.HostPathVolumeSource) error {
-	kind := v1.HostPathUnset
+func hostPath(v *corev1.HostPathVolumeSource) error {
+	kind := corev1.HostPathUnset
 	if v.Type != nil {
 		kind = *v.Type
 	}
 	switch kind {
-	case v1.HostPathDirectoryOrCreate:
+	case corev1.HostPathDirectoryOrCreate:
 		if err := os.MkdirAll(v.Path, 0o755); err != nil {
 			return fmt.Errorf("make hostPath: %w", err)
 		}
-	case v1.HostPathFileOrCreate:
+	case corev1.HostPathFileOrCreate:
 		f, err := os.OpenFile(v.Path, os.O_CREATE|os.O_RDONLY, 0o644)
 		if err != nil {
 			return fmt.Errorf("make hostPath: %w", err)
 		}
 		f.Close()
-	case v1.HostPathUnset:
+	case corev1.HostPathUnset:
 		return nil // whatever is there; container start makes a directory when there is nothing
 	}
 	info, err := os.Stat(v.Path)
 	if err != nil {
 		return fmt.Errorf("hostPath type check failed: %s is not a %s: %w", v.Path, kindName(kind), err)
 	}
-	want := map[v1.HostPathType]bool{
-		v1.HostPathDirectory: info.IsDir(), v1.HostPathDirectoryOrCreate: info.IsDir(),
-		v1.HostPathFile: info.Mode().IsRegular(), v1.HostPathFileOrCreate: info.Mode().IsRegular(),
-		v1.HostPathSocket:  info.Mode()&fs.ModeSocket != 0,
-		v1.HostPathCharDev: info.Mode()&fs.ModeCharDevice != 0,
-		v1.HostPathBlockDev: info.Mode()&fs.ModeDevice != 0 &&
+	want := map[corev1.HostPathType]bool{
+		corev1.HostPathDirectory: info.IsDir(), corev1.HostPathDirectoryOrCreate: info.IsDir(),
+		corev1.HostPathFile: info.Mode().IsRegular(), corev1.HostPathFileOrCreate: info.Mode().IsRegular(),
+		corev1.HostPathSocket:  info.Mode()&fs.ModeSocket != 0,
+		corev1.HostPathCharDev: info.Mode()&fs.ModeCharDevice != 0,
+		corev1.HostPathBlockDev: info.Mode()&fs.ModeDevice != 0 &&
 			info.Mode()&fs.ModeCharDevice == 0,
 	}
 	if !want[kind] {
@@ -150,15 +151,15 @@ func hostPath(v *v1.HostPathVolumeSource) error {
 	return nil
 }
 
-func kindName(kind v1.HostPathType) string {
+func kindName(kind corev1.HostPathType) string {
 	switch kind {
-	case v1.HostPathDirectory, v1.HostPathDirectoryOrCreate:
+	case corev1.HostPathDirectory, corev1.HostPathDirectoryOrCreate:
 		return "directory"
-	case v1.HostPathSocket:
+	case corev1.HostPathSocket:
 		return "socket file"
-	case v1.HostPathCharDev:
+	case corev1.HostPathCharDev:
 		return "character device"
-	case v1.HostPathBlockDev:
+	case corev1.HostPathBlockDev:
 		return "block device"
 	default:
 		return "file"
@@ -166,7 +167,7 @@ func kindName(kind v1.HostPathType) string {
 }
 
 // configMapFiles are the keys of a ConfigMap as files, all or those which items name.
-func (w volumeWriter) configMapFiles(ctx context.Context, name string, items []v1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
+func (w volumeWriter) configMapFiles(ctx context.Context, name string, items []corev1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
 	data := map[string][]byte{}
 	object, err := w.source.configMap(ctx, name)
 	if err != nil {
@@ -177,14 +178,12 @@ func (w volumeWriter) configMapFiles(ctx context.Context, name string, items []v
 		for key, value := range object.Data {
 			data[key] = []byte(value)
 		}
-		for key, value := range object.BinaryData {
-			data[key] = value
-		}
+		maps.Copy(data, object.BinaryData)
 	}
 	return pickKeys(data, items, mode, isOptional(optional), "configmap")
 }
 
-func (w volumeWriter) secretFiles(ctx context.Context, name string, items []v1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
+func (w volumeWriter) secretFiles(ctx context.Context, name string, items []corev1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
 	var data map[string][]byte
 	object, err := w.source.secret(ctx, name)
 	if err != nil {
@@ -210,7 +209,7 @@ func fileMode(mode, fallback *int32) fs.FileMode {
 	}
 }
 
-func pickKeys(data map[string][]byte, items []v1.KeyToPath, mode *int32, optional bool, kind string) (map[string]volumeFile, error) {
+func pickKeys(data map[string][]byte, items []corev1.KeyToPath, mode *int32, optional bool, kind string) (map[string]volumeFile, error) {
 	files := map[string]volumeFile{}
 	if len(items) == 0 {
 		for key, value := range data {
@@ -231,7 +230,7 @@ func pickKeys(data map[string][]byte, items []v1.KeyToPath, mode *int32, optiona
 	return files, nil
 }
 
-func (w volumeWriter) downwardFiles(items []v1.DownwardAPIVolumeFile, mode *int32) (map[string]volumeFile, error) {
+func (w volumeWriter) downwardFiles(items []corev1.DownwardAPIVolumeFile, mode *int32) (map[string]volumeFile, error) {
 	files := map[string]volumeFile{}
 	for _, item := range items {
 		var value string
@@ -256,7 +255,7 @@ func (w volumeWriter) downwardFiles(items []v1.DownwardAPIVolumeFile, mode *int3
 
 // projectedFiles are the files of several sources in one volume. The volume kube-api-access-… which
 // every pod gets is one: token, ca.crt, namespace.
-func (w volumeWriter) projectedFiles(ctx context.Context, v *v1.ProjectedVolumeSource) (map[string]volumeFile, time.Time, error) {
+func (w volumeWriter) projectedFiles(ctx context.Context, v *corev1.ProjectedVolumeSource) (map[string]volumeFile, time.Time, error) {
 	all := map[string]volumeFile{}
 	var refresh time.Time
 	for _, source := range v.Sources {
@@ -282,9 +281,7 @@ func (w volumeWriter) projectedFiles(ctx context.Context, v *v1.ProjectedVolumeS
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		for name, file := range files {
-			all[name] = file
-		}
+		maps.Copy(all, files)
 	}
 	return all, refresh, nil
 }

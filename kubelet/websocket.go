@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,10 +42,8 @@ const (
 const maxSocketMessage = 1 << 20
 
 func wantsProtocol(r *http.Request, protocol string) bool {
-	for _, offered := range websocket.Subprotocols(r) {
-		if offered == protocol {
-			return websocket.IsWebSocketUpgrade(r)
-		}
+	if slices.Contains(websocket.Subprotocols(r), protocol) {
+		return websocket.IsWebSocketUpgrade(r)
 	}
 	return false
 }

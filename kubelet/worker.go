@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	v1 "k8s.io/api/core/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -30,23 +30,23 @@ type worker struct {
 	mountFailure                          string // last one told as event
 
 	mu         sync.Mutex
-	pod        *v1.Pod // newest that the API server told
-	gone       bool    // the API object is deleted
-	finished   bool    // nothing of the pod is left on the node
+	pod        *corev1.Pod // newest that the API server told
+	gone       bool        // the API object is deleted
+	finished   bool        // nothing of the pod is left on the node
 	hurry      chan struct{}
 	sandbox    *sandboxRecord
 	containers map[string]*container
 	volumes    map[string]mounted
-	stale      bool          // a ConfigMap or Secret of the volumes changed
-	failure    *podFailure   // the whole pod failed: deadline exceeded
-	stopped    bool          // all containers ended for good and the sandbox is gone
-	status     v1.PodStatus  // what the API server shall know
-	published  bool          // status was computed at least once
-	accepted   v1.PodStatus  // what the API server answered to the last write
-	dirty      bool          // status is not written yet
-	writing    bool          // a goroutine writes it
-	written    chan struct{} // closed when it has written all
-	startTime  metav1.Time   // when this kubelet first saw the pod
+	stale      bool             // a ConfigMap or Secret of the volumes changed
+	failure    *podFailure      // the whole pod failed: deadline exceeded
+	stopped    bool             // all containers ended for good and the sandbox is gone
+	status     corev1.PodStatus // what the API server shall know
+	published  bool             // status was computed at least once
+	accepted   corev1.PodStatus // what the API server answered to the last write
+	dirty      bool             // status is not written yet
+	writing    bool             // a goroutine writes it
+	written    chan struct{}    // closed when it has written all
+	startTime  metav1.Time      // when this kubelet first saw the pod
 }
 
 // podFailure is why a pod as a whole failed.
@@ -61,10 +61,10 @@ type container struct {
 	message string     // its last words
 	exited  chan struct{}
 
-	last    *v1.ContainerStateTerminated // the attempt before
-	waiting *v1.ContainerStateWaiting    // why it does not run
-	started bool                         // startup probe passed
-	ready   bool                         // readiness probe passes
+	last    *corev1.ContainerStateTerminated // the attempt before
+	waiting *corev1.ContainerStateWaiting    // why it does not run
+	started bool                             // startup probe passed
+	ready   bool                             // readiness probe passes
 	probes  context.CancelFunc
 
 	restart backoff
@@ -77,7 +77,7 @@ type container struct {
 // never is a wait without end: the next wake-up comes from outside.
 const never = time.Duration(1<<63 - 1)
 
-func newWorker(k *Kubelet, pod *v1.Pod) *worker {
+func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
 	w := &worker{
 		k: k, uid: pod.UID, wake: make(chan struct{}, 1), pod: pod, hurry: make(chan struct{}),
 		containers: map[string]*container{}, volumes: map[string]mounted{},
@@ -98,7 +98,7 @@ func (w *worker) wakeUp() {
 }
 
 // update brings a newer version of the pod.
-func (w *worker) update(pod *v1.Pod) {
+func (w *worker) update(pod *corev1.Pod) {
 	w.mu.Lock()
 	if !newerVersion(pod, w.pod) {
 		w.mu.Unlock()
@@ -180,22 +180,24 @@ func (w *worker) sync() time.Duration {
 const earlyStatus = 500 * time.Millisecond
 
 // over tells whether the pod has come to its end, and notes when it has lived too long.
-func (w *worker) over(pod *v1.Pod) bool {
+func (w *worker) over(pod *corev1.Pod) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if limit := pod.Spec.ActiveDeadlineSeconds; limit != nil && w.failure == nil {
 		if time.Since(w.startTime.Time) >= time.Duration(*limit)*time.Second && !terminal(pod.Status.Phase) {
 			w.failure = &podFailure{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
-			w.k.event(pod, "", v1.EventTypeNormal, "DeadlineExceeded", w.failure.message)
+			w.k.event(pod, "", corev1.EventTypeNormal, "DeadlineExceeded", w.failure.message)
 		}
 	}
 	return w.failure != nil || terminal(pod.Status.Phase) || terminal(w.phase())
 }
 
-func terminal(phase v1.PodPhase) bool { return phase == v1.PodSucceeded || phase == v1.PodFailed }
+func terminal(phase corev1.PodPhase) bool {
+	return phase == corev1.PodSucceeded || phase == corev1.PodFailed
+}
 
 // converge makes volumes and sandbox, then starts what has to run.
-func (w *worker) converge(pod *v1.Pod) time.Duration {
+func (w *worker) converge(pod *corev1.Pod) time.Duration {
 	var volumesErr, sandboxErr error
 	var both sync.WaitGroup
 	both.Go(func() { volumesErr = w.mountVolumes(pod) })
@@ -212,7 +214,7 @@ func (w *worker) converge(pod *v1.Pod) time.Duration {
 		if w.alive.Err() != nil {
 			return never
 		}
-		w.k.event(pod, "", v1.EventTypeWarning, "FailedCreatePodSandBox",
+		w.k.event(pod, "", corev1.EventTypeWarning, "FailedCreatePodSandBox",
 			fmt.Sprintf("Failed to create pod sandbox: %v", sandboxErr))
 		return w.sandboxRetry.next()
 	}
@@ -222,14 +224,14 @@ func (w *worker) converge(pod *v1.Pod) time.Duration {
 	return wait
 }
 
-func (w *worker) reportMountFailure(pod *v1.Pod, err error) {
+func (w *worker) reportMountFailure(pod *corev1.Pod, err error) {
 	if text := err.Error(); text != w.mountFailure {
 		w.mountFailure = text
-		w.k.event(pod, "", v1.EventTypeWarning, "FailedMount", text)
+		w.k.event(pod, "", corev1.EventTypeWarning, "FailedMount", text)
 	}
 }
 
-func (w *worker) untilDeadline(pod *v1.Pod) time.Duration {
+func (w *worker) untilDeadline(pod *corev1.Pod) time.Duration {
 	if pod.Spec.ActiveDeadlineSeconds == nil {
 		return never
 	}
@@ -251,7 +253,7 @@ func (w *worker) nextRefresh() time.Duration {
 }
 
 // mountVolumes makes the volumes which are missing, and renews those whose content may have changed.
-func (w *worker) mountVolumes(pod *v1.Pod) error {
+func (w *worker) mountVolumes(pod *corev1.Pod) error {
 	w.mu.Lock()
 	stale := w.stale
 	w.stale = false
@@ -289,7 +291,7 @@ func (w *worker) contentChanged() {
 }
 
 // sources is what environment variables and volumes of this pod may refer to.
-func (w *worker) sources(pod *v1.Pod) sources {
+func (w *worker) sources(pod *corev1.Pod) sources {
 	w.mu.Lock()
 	var ips []string
 	if w.sandbox != nil {
@@ -298,17 +300,17 @@ func (w *worker) sources(pod *v1.Pod) sources {
 	w.mu.Unlock()
 	return sources{
 		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable, services: w.k.serviceList,
-		configMap: func(ctx context.Context, name string) (*v1.ConfigMap, error) {
+		configMap: func(ctx context.Context, name string) (*corev1.ConfigMap, error) {
 			return w.k.objects.configMap(ctx, w.uid, w.contentChanged, pod.Namespace, name)
 		},
-		secret: func(ctx context.Context, name string) (*v1.Secret, error) {
+		secret: func(ctx context.Context, name string) (*corev1.Secret, error) {
 			return w.k.objects.secret(ctx, w.uid, w.contentChanged, pod.Namespace, name)
 		},
 	}
 }
 
 // ensureSandbox makes the sandbox unless there is one.
-func (w *worker) ensureSandbox(pod *v1.Pod) error {
+func (w *worker) ensureSandbox(pod *corev1.Pod) error {
 	w.mu.Lock()
 	have := w.sandbox != nil
 	w.mu.Unlock()
@@ -332,7 +334,7 @@ func (w *worker) ensureSandbox(pod *v1.Pod) error {
 
 // startContainers starts init containers in order, then all others at once. It returns when a
 // container that waits for its back-off may be tried again.
-func (w *worker) startContainers(pod *v1.Pod) time.Duration {
+func (w *worker) startContainers(pod *corev1.Pod) time.Duration {
 	wait := never
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
@@ -349,7 +351,7 @@ func (w *worker) startContainers(pod *v1.Pod) time.Duration {
 	}
 	for i := range pod.Spec.EphemeralContainers {
 		all.Go(func() {
-			w.ensureContainer(pod, (*v1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
+			w.ensureContainer(pod, (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
 		})
 	}
 	all.Wait()
@@ -361,7 +363,7 @@ func (w *worker) startContainers(pod *v1.Pod) time.Duration {
 
 // initPassed tells whether the next init container may start: this one has succeeded, or it is a
 // sidecar and has started.
-func (w *worker) initPassed(c *v1.Container) bool {
+func (w *worker) initPassed(c *corev1.Container) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	have := w.containers[c.Name]
@@ -375,11 +377,11 @@ func (w *worker) initPassed(c *v1.Container) bool {
 }
 
 // ensureContainer starts a container when it shall run and its back-off is over.
-func (w *worker) ensureContainer(pod *v1.Pod, c *v1.Container) time.Duration {
+func (w *worker) ensureContainer(pod *corev1.Pod, c *corev1.Container) time.Duration {
 	w.mu.Lock()
 	have := w.containers[c.Name]
 	if have == nil {
-		have = &container{waiting: &v1.ContainerStateWaiting{Reason: "ContainerCreating"}}
+		have = &container{waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}
 		w.containers[c.Name] = have
 	}
 	if have.running {
@@ -416,47 +418,47 @@ func (w *worker) ensureContainer(pod *v1.Pod, c *v1.Container) time.Duration {
 }
 
 // backOff notes that a container has ended too often to be started at once.
-func (w *worker) backOff(pod *v1.Pod, c *v1.Container, have *container) {
+func (w *worker) backOff(pod *corev1.Pod, c *corev1.Container, have *container) {
 	reason := fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", have.restart.delay, c.Name, podFullName(pod))
 	if have.waiting == nil || have.waiting.Reason != "CrashLoopBackOff" {
-		w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "BackOff",
+		w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "BackOff",
 			fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, podFullName(pod)))
 	}
-	have.waiting = &v1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: reason}
+	have.waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: reason}
 }
 
-func (w *worker) pullBackOff(pod *v1.Pod, c *v1.Container, have *container) {
+func (w *worker) pullBackOff(pod *corev1.Pod, c *corev1.Container, have *container) {
 	message := fmt.Sprintf("Back-off pulling image %q: %s", c.Image, have.pullErr)
 	if have.waiting == nil || have.waiting.Reason != "ImagePullBackOff" {
-		w.k.event(pod, containerPath(pod, c), v1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
-		w.k.event(pod, containerPath(pod, c), v1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
+		w.k.event(pod, containerPath(pod, c), corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
+		w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
 	}
-	have.waiting = &v1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}
+	have.waiting = &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}
 }
 
 // restarts tells whether a container which ended is started again.
-func restarts(pod *v1.Pod, c *v1.Container, code int) bool {
+func restarts(pod *corev1.Pod, c *corev1.Container, code int) bool {
 	if ephemeral(pod, c.Name) != nil {
 		return false
 	}
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
-		policy = v1.RestartPolicy(*c.RestartPolicy)
+		policy = corev1.RestartPolicy(*c.RestartPolicy)
 	}
 	if isInit(pod, c) && !isSidecar(c) {
-		return code != 0 && policy != v1.RestartPolicyNever
+		return code != 0 && policy != corev1.RestartPolicyNever
 	}
 	switch policy {
-	case v1.RestartPolicyNever:
+	case corev1.RestartPolicyNever:
 		return false
-	case v1.RestartPolicyOnFailure:
+	case corev1.RestartPolicyOnFailure:
 		return code != 0
 	default:
 		return true
 	}
 }
 
-func isInit(pod *v1.Pod, c *v1.Container) bool {
+func isInit(pod *corev1.Pod, c *corev1.Container) bool {
 	for i := range pod.Spec.InitContainers {
 		if pod.Spec.InitContainers[i].Name == c.Name {
 			return true
@@ -489,7 +491,7 @@ func (w *worker) watch(have *container, record runtime.Record) {
 
 func (w *worker) ended(have *container, record runtime.Record, exit shim.Exit) {
 	w.mu.Lock()
-	policy := v1.TerminationMessageReadFile
+	policy := corev1.TerminationMessageReadFile
 	if c := findContainer(w.pod, record.Name); c != nil && c.TerminationMessagePolicy != "" {
 		policy = c.TerminationMessagePolicy
 	}

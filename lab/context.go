@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"os"
 
 	"k8s.io/client-go/tools/clientcmd"
@@ -19,15 +20,9 @@ func addContext(cfg world.Config) error {
 		return fmt.Errorf("read %s: %w", cfg.AdminKubeconfig(), err)
 	}
 	return changeKubeconfig(func(user *clientcmdapi.Config) {
-		for name, cluster := range admin.Clusters {
-			user.Clusters[name] = cluster
-		}
-		for name, info := range admin.AuthInfos {
-			user.AuthInfos[name] = info
-		}
-		for name, context := range admin.Contexts {
-			user.Contexts[name] = context
-		}
+		maps.Copy(user.Clusters, admin.Clusters)
+		maps.Copy(user.AuthInfos, admin.AuthInfos)
+		maps.Copy(user.Contexts, admin.Contexts)
 		user.CurrentContext = admin.CurrentContext
 	})
 }

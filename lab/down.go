@@ -76,7 +76,7 @@ func endWorld(pid int, gracefully bool) error {
 	if err != nil {
 		return fmt.Errorf("open process %d: %w", pid, err)
 	}
-	defer unix.Close(pidfd)
+	defer func() { _ = unix.Close(pidfd) }()
 	if gracefully {
 		_ = unix.PidfdSendSignal(pidfd, unix.SIGTERM, nil, 0)
 		if ended, err := waitPidfd(pidfd, worldGrace); err != nil || ended {
@@ -173,15 +173,15 @@ func removeCgroup(root string) error {
 // removeEmptyCgroup retries while the kernel says busy: there is no event for
 // "the last dead process has left a v1 group".
 func removeEmptyCgroup(dir string) error {
-	var err error
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		err = unix.Rmdir(dir)
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+		err := unix.Rmdir(dir)
 		if err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
-		if !errors.Is(err, unix.EBUSY) {
-			break
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
+			return fmt.Errorf("remove cgroup %s: %w", dir, err)
 		}
 	}
-	return fmt.Errorf("remove cgroup %s: %w", dir, err)
 }

@@ -112,8 +112,12 @@ func busyboxFiles(world.Config) ([]file, error) {
 		return nil, fmt.Errorf("ask %s for its applets: %w", path, err)
 	}
 	files := []file{
-		{name: "bin/", mode: 0o755}, {name: "etc/", mode: 0o755}, {name: "root/", mode: 0o700},
-		{name: "tmp/", mode: 0o1777}, {name: "var/", mode: 0o755}, {name: "var/www/", mode: 0o755},
+		{name: "bin/", mode: 0o755},
+		{name: "etc/", mode: 0o755},
+		{name: "root/", mode: 0o700},
+		{name: "tmp/", mode: 0o1777},
+		{name: "var/", mode: 0o755},
+		{name: "var/www/", mode: 0o755},
 		{name: "bin/busybox", mode: 0o755, content: binary},
 		{name: "etc/passwd", mode: 0o644, content: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")},
 		{name: "etc/group", mode: 0o644, content: []byte("root:x:0:\nnogroup:x:65534:\n")},

@@ -27,12 +27,16 @@ var needs = []need{
 	{program("ip"), "ip is missing: apt-get install iproute2"},
 	{func() bool { _, err := findBusybox(); return err == nil }, "a statically linked busybox is missing: apt-get install busybox-static"},
 	{func() bool { return fileSystem("overlay") }, "the kernel has no overlayfs: modprobe overlay (or a kernel with CONFIG_OVERLAY_FS)"},
-	{func() bool { return exists("/proc/sys/net/bridge/bridge-nf-call-iptables") || modprobe("br_netfilter") },
-		"the kernel has no br_netfilter: modprobe br_netfilter (or a kernel with CONFIG_BRIDGE_NETFILTER)"},
-	{func() bool {
-		return exists("/sys/fs/cgroup") && (exists("/sys/fs/cgroup/cgroup.controllers") || exists("/sys/fs/cgroup/memory"))
+	{
+		func() bool { return exists("/proc/sys/net/bridge/bridge-nf-call-iptables") || modprobe("br_netfilter") },
+		"the kernel has no br_netfilter: modprobe br_netfilter (or a kernel with CONFIG_BRIDGE_NETFILTER)",
 	},
-		"no cgroup hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup"},
+	{
+		func() bool {
+			return exists("/sys/fs/cgroup") && (exists("/sys/fs/cgroup/cgroup.controllers") || exists("/sys/fs/cgroup/memory"))
+		},
+		"no cgroup hierarchy is mounted: mount -t cgroup2 none /sys/fs/cgroup",
+	},
 }
 
 // preflight names everything that is missing, a line each.

@@ -16,7 +16,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -76,7 +75,7 @@ func waitDNSPod(ctx context.Context, client kubernetes.Interface, since time.Tim
 	if err != nil {
 		return "", nil, fmt.Errorf("wait for a pod of kube-dns to be Ready: %w", err)
 	}
-	pod := event.Object.(runtime.Object).(*corev1.Pod)
+	pod := event.Object.(*corev1.Pod)
 	return pod.Spec.NodeName, pod, nil
 }
 

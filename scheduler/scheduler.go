@@ -187,7 +187,7 @@ func (s *scheduler) nodeChanged(was, is *corev1.Node) {
 func handle[T metav1.Object](informer cache.SharedIndexInformer, changed func(was, is T)) {
 	var none T
 	// AddEventHandler fails only on a stopped informer.
-	informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { changed(none, obj.(T)) },
 		UpdateFunc: func(was, is any) { changed(was.(T), is.(T)) },
 		DeleteFunc: func(obj any) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -30,7 +31,7 @@ func parseFlags(flags *flag.FlagSet, args []string) error {
 
 // exitOnUsage turns an error the FlagSet has printed into exit code 2.
 func exitOnUsage(err error) error {
-	if err == nil || err == flag.ErrHelp {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
 		return err
 	}
 	return exitCode(2)

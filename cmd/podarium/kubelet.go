@@ -173,7 +173,7 @@ func nodeLabels(text string) (map[string]string, error) {
 	if text == "" {
 		return labels, nil
 	}
-	for _, pair := range strings.Split(text, ",") {
+	for pair := range strings.SplitSeq(text, ",") {
 		key, value, ok := strings.Cut(pair, "=")
 		if !ok || key == "" {
 			return nil, fmt.Errorf("--node-labels: %q is not key=value", pair)
@@ -188,7 +188,7 @@ func nodeTaints(text string) ([]corev1.Taint, error) {
 		return nil, nil
 	}
 	var taints []corev1.Taint
-	for _, item := range strings.Split(text, ",") {
+	for item := range strings.SplitSeq(text, ",") {
 		pair, effect, ok := strings.Cut(item, ":")
 		key, value, _ := strings.Cut(pair, "=")
 		taint := corev1.Taint{Key: key, Value: value, Effect: corev1.TaintEffect(effect)}

@@ -11,6 +11,7 @@ import (
 
 // run starts the queue in a bubble with a fake clock and stops it at the end of the test.
 func run[K comparable](t *testing.T, q *Queue[K], workers int) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { q.Run(ctx, workers); close(done) }()

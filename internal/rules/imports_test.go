@@ -3,6 +3,7 @@ package rules
 
 import (
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,19 +80,19 @@ func component(pkg string) (string, bool) {
 	if !ours {
 		return "", false
 	}
-	for _, c := range components {
-		if c == name {
-			return name, true
-		}
+	if slices.Contains(components, name) {
+		return name, true
 	}
 	return "", false
 }
 
 func dependencies(t *testing.T) map[string][]string {
+	t.Helper()
 	return list(t, `{{.ImportPath}} {{join .Deps " "}}`)
 }
 
 func directImports(t *testing.T) map[string][]string {
+	t.Helper()
 	return list(t, `{{.ImportPath}} {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}`)
 }
 

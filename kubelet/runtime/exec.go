@@ -187,8 +187,7 @@ func (e execution) run(ctx context.Context, opts *runc.ExecOpts) (int, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	var exit *runc.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*runc.ExitError](err); ok {
 		if message := execComplaint(opts.LogFile); message != "" {
 			return exit.Status, &ExecError{message}
 		}

@@ -34,8 +34,10 @@ func (n Namespaces) list() []specs.LinuxNamespace {
 		kind specs.LinuxNamespaceType
 		path string
 	}{
-		{specs.NetworkNamespace, n.Network}, {specs.IPCNamespace, n.IPC},
-		{specs.UTSNamespace, n.UTS}, {specs.PIDNamespace, n.PID},
+		{specs.NetworkNamespace, n.Network},
+		{specs.IPCNamespace, n.IPC},
+		{specs.UTSNamespace, n.UTS},
+		{specs.PIDNamespace, n.PID},
 	} {
 		if ns.path != HostNS {
 			list = append(list, specs.LinuxNamespace{Type: ns.kind, Path: ns.path})

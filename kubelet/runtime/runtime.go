@@ -105,7 +105,7 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			unmount(filepath.Join(dir, rootfsDir))
+			_ = unmount(filepath.Join(dir, rootfsDir)) // err says more
 			os.RemoveAll(dir)
 		}
 	}()

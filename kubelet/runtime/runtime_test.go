@@ -54,10 +54,10 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("containers need root")
+		t.Fatal("containers need root: run the tests with sudo")
 	}
 	// Not t.TempDir: a socket's directory is opened by path, and mounts must be gone before it is.
-	dir, err := os.MkdirTemp("", "runtime")
+	dir, err := os.MkdirTemp("", "runtime") //nolint:usetesting // mounts in it must be gone before it is removed
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,8 +121,10 @@ func serve(dir string, parent *os.File) error {
 
 // runContainer starts the container and returns the pid of its first process, which is now our child.
 func runContainer(task Task, streams *streams) (int, error) {
-	args := []string{"--root", task.RuncRoot, "--log", runcLog, "--log-format", "json",
-		"run", "--detach", "--bundle", ".", "--pid-file", PidFile}
+	args := []string{
+		"--root", task.RuncRoot, "--log", runcLog, "--log-format", "json",
+		"run", "--detach", "--bundle", ".", "--pid-file", PidFile,
+	}
 	var console *consoleSocket
 	if task.TTY {
 		var err error

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -120,14 +121,15 @@ func processSpawn(p Process) (spawn, error) {
 // WriteNodeFiles prepares what a node finds in its /etc. It is done from
 // outside, before the node starts, and again at every `up`.
 func WriteNodeFiles(cfg Config, number int) error {
-	hosts := "127.0.0.1\tlocalhost\n"
+	var hosts strings.Builder
+	hosts.WriteString("127.0.0.1\tlocalhost\n")
 	for n := 1; n <= cfg.Nodes; n++ {
-		hosts += fmt.Sprintf("%s\t%s\n", cfg.NodeIP(n), NodeName(n))
+		hosts.WriteString(fmt.Sprintf("%s\t%s\n", cfg.NodeIP(n), NodeName(n)))
 	}
 	const resolv = "# A lab node has no resolver of its own: nothing outside can be reached.\n"
 	return errors.Join(
 		WriteFile(cfg.NodePath(number, "etc", "hostname"), []byte(NodeName(number)+"\n"), 0o644),
-		WriteFile(cfg.NodePath(number, "etc", "hosts"), []byte(hosts), 0o644),
+		WriteFile(cfg.NodePath(number, "etc", "hosts"), []byte(hosts.String()), 0o644),
 		WriteFile(cfg.NodePath(number, "etc", "resolv.conf"), []byte(resolv), 0o644),
 	)
 }

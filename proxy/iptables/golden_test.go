@@ -15,12 +15,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
-
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/internal/netns/nstest"
@@ -65,6 +64,7 @@ func TestSituations(t *testing.T) {
 }
 
 func situation(t *testing.T, file string) {
+	t.Helper()
 	archive, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ var dispatchChains = []string{"KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-
 // with KUBE- chains, chains by name, dispatch chains by Service.
 func normalise(saved string) string {
 	var out strings.Builder
-	for _, table := range strings.Split(saved, "COMMIT\n") {
+	for table := range strings.SplitSeq(saved, "COMMIT\n") {
 		var name string
 		chains, rules := []string{}, map[string][]string{}
 		for line := range strings.Lines(table) {
