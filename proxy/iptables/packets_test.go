@@ -129,8 +129,8 @@ func TestNoEndpointIsRefusedAtOnce(t *testing.T) {
 	node.sync(t, service())
 	for _, address := range []string{"10.96.0.20", "192.168.56.11:30080"} {
 		_, err := fetch(hosts[0], address)
-		exit := &exec.ExitError{}
-		if errors.As(err, &exit) { // curl: 7 refused, 28 timed out
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok || exit.ExitCode() != 7 { // curl: 7 refused, 28 timed out
 			t.Errorf("%s without endpoints: %v, want a refusal", address, err)
 		}
 	}
