@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"cmp"
-	"errors"
 	"math"
 	"slices"
 	"strconv"
@@ -72,17 +71,13 @@ func failureCondition(rs *appsv1.ReplicaSet, err error, now time.Time) []appsv1.
 // rootMessage is the API server's own words, without what we wrapped around them.
 func rootMessage(err error) string {
 	for {
-		{
-			var wrapped interface{ Unwrap() error }
-			var wrapped1 interface{ Unwrap() []error }
-			switch {
-			case errors.As(err, &wrapped):
-				err = wrapped.Unwrap()
-			case errors.As(err, &wrapped1):
-				err = wrapped1.Unwrap()[0]
-			default:
-				return err.Error()
-			}
+		switch wrapped := err.(type) { //nolint:errorlint // this walks down the chain itself
+		case interface{ Unwrap() error }:
+			err = wrapped.Unwrap()
+		case interface{ Unwrap() []error }:
+			err = wrapped.Unwrap()[0]
+		default:
+			return err.Error()
 		}
 	}
 }
