@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/transport/spdy"
 	utilexec "k8s.io/utils/exec"
 
+	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/kubelet/runtime"
 	"github.com/podarium/podarium/kubelet/shim"
 )
@@ -52,9 +53,7 @@ func TestMain(m *testing.M) {
 // apiFixture is the kubelet's API over one running container, default/web/c, without authorization.
 func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("containers need root: run the tests with sudo")
-	}
+	nstest.NeedRoot(t)
 	dir, err := os.MkdirTemp("", "kubelet") //nolint:usetesting // mounts in it must be gone before it is removed
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The rings of tests. Without an argument: all, in the order lint, pure and
-# namespaces (one run of go test), lab. A skipped test is a failed test.
+# namespaces (one run of go test), lab. A skipped test is a failed test, but for
+# `test.sh pure`, which leaves out what needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
@@ -23,7 +24,7 @@ gotest() {
   else
     grep -E '^(ok|FAIL|panic)' "$log" || true
     echo "$(grep -cE '^\s*--- PASS' "$log") passed, $(grep -cE '^\s*--- FAIL' "$log" || true) failed"
-    strict "$log" || status=1
+    [ "${STRICT:-yes}" = no ] || strict "$log" || status=1
   fi
   rm -f "$log"
   return $status
@@ -37,7 +38,7 @@ lint() {
   test -z "$(gofmt -l $(git ls-files '*.go'))"
 }
 
-pure() { gotest -short $(packages); }
+pure() { STRICT=no gotest -short $(packages); }
 
 # netns runs everything: pure tests too, and those which need root and a
 # network namespace; go test cannot tell them apart by package.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/kubelet/shim"
 )
 
@@ -53,9 +54,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Fatal("containers need root: run the tests with sudo")
-	}
+	nstest.NeedRoot(t)
 	// Not t.TempDir: a socket's directory is opened by path, and mounts must be gone before it is.
 	dir, err := os.MkdirTemp("", "runtime") //nolint:usetesting // mounts in it must be gone before it is removed
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 // started with os/exec run inside, goroutines do not.
 func Enter(t testing.TB) {
 	t.Helper()
-	needRoot(t)
+	NeedRoot(t)
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatalf("make network namespace: %v", err)
@@ -40,7 +40,7 @@ type Host struct {
 // New makes a Host with lo up.
 func New(t testing.TB) *Host {
 	t.Helper()
-	needRoot(t)
+	NeedRoot(t)
 	cmd := exec.Command("sleep", "infinity")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig follows the thread, so keep it until the process has ended
@@ -89,11 +89,15 @@ func Run(t testing.TB, args ...string) string {
 	return string(out)
 }
 
-// needRoot fails the test, never skips it: a namespace test which does not
-// run looks like one which passes.
-func needRoot(t testing.TB) {
+// NeedRoot is for every test that makes namespaces, mounts or containers. With
+// -short, which asks for the tests that need nothing, it skips; else, without
+// root, it fails: a test which does not run looks like one which passes.
+func NeedRoot(t testing.TB) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("needs root")
+	}
 	if os.Geteuid() != 0 {
-		t.Fatal("network namespaces need root: run the tests with sudo")
+		t.Fatal("namespaces need root: run the tests with sudo, or with -short without them")
 	}
 }
