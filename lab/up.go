@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podarium/podarium/internal/kube"
@@ -88,6 +90,9 @@ func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interf
 	if err := waitNodes(ctx, client, cfg.Nodes, t.began); err != nil {
 		return err
 	}
+	if err := markControlPlane(ctx, client); err != nil {
+		return err
+	}
 	t.Step("%d nodes Ready", cfg.Nodes)
 	if cfg.ProxyMode == "none" || cfg.PodNetwork == "none" {
 		return nil // no way to a Service without them, as asked for
@@ -102,6 +107,17 @@ func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interf
 		return err
 	}
 	t.Step("kubernetes.default.svc.cluster.local is %s, asked from a pod", answer)
+	return nil
+}
+
+// markControlPlane gives node-1 the role that `kubectl get nodes` shows. A
+// kubelet may not do it itself: whoever owned a node could make it attractive.
+func markControlPlane(ctx context.Context, client kubernetes.Interface) error {
+	patch := []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`)
+	_, err := client.CoreV1().Nodes().Patch(ctx, world.NodeName(1), types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		return fmt.Errorf("label %s as control plane: %w", world.NodeName(1), err)
+	}
 	return nil
 }
 

@@ -12,8 +12,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/proxy"
@@ -119,8 +122,15 @@ func (f *proxyFlags) backendConfig(ctx context.Context, client kubernetes.Interf
 	if err != nil {
 		return cfg, err
 	}
+	node, err := waitNode(ctx, client, f.node, f.detectLocal == "NodeCIDR")
+	if err != nil {
+		return cfg, err
+	}
+	if cfg.NodeIP, err = internalIP(node); err != nil {
+		return cfg, fmt.Errorf("read address of node %s: %w", f.node, err)
+	}
 	if f.detectLocal == "NodeCIDR" {
-		pods, err = nodePodCIDR(ctx, client, f.node)
+		pods, err = parsePrefixes("pod CIDR of "+f.node, node.Spec.PodCIDR)
 	}
 	if err == nil && len(pods) > 0 {
 		cfg.LocalPods = pods[0]
@@ -128,19 +138,26 @@ func (f *proxyFlags) backendConfig(ctx context.Context, client kubernetes.Interf
 	return cfg, err
 }
 
-// nodePodCIDR waits until the node has been given its range.
-func nodePodCIDR(ctx context.Context, client kubernetes.Interface, name string) ([]netip.Prefix, error) {
-	watcher, err := client.CoreV1().Nodes().Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
-	if err != nil {
-		return nil, fmt.Errorf("watch node %s for its pod CIDR: %w", name, err)
+// waitNode waits until our Node is registered, with an address and, when
+// needed, its range of pod addresses.
+func waitNode(ctx context.Context, client kubernetes.Interface, name string, withPods bool) (*corev1.Node, error) {
+	if err := kube.WaitReady(ctx, client); err != nil {
+		return nil, err
 	}
-	defer watcher.Stop()
-	for event := range watcher.ResultChan() {
-		if node, ok := event.Object.(*corev1.Node); ok && node.Spec.PodCIDR != "" {
-			return parsePrefixes("pod CIDR of "+name, node.Spec.PodCIDR)
+	only := fields.OneTermEqualSelector("metadata.name", name)
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), "nodes", "", only)
+	event, err := watchtools.UntilWithSync(ctx, lw, &corev1.Node{}, nil, func(event watch.Event) (bool, error) {
+		node, ok := event.Object.(*corev1.Node)
+		if !ok {
+			return false, nil
 		}
+		_, err := internalIP(node)
+		return err == nil && (!withPods || node.Spec.PodCIDR != ""), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait for node %s to be registered: %w", name, err)
 	}
-	return nil, fmt.Errorf("watch node %s for its pod CIDR: the watch ended", name)
+	return event.Object.(*corev1.Node), nil
 }
 
 // parsePrefixes reads a list of IPv4 ranges; IPv6 ones are for another family.
