@@ -100,7 +100,7 @@ func runsSince(pod *corev1.Pod, since time.Time) bool {
 
 // dnsTry is how long one question may wait for its answer; the rules of the
 // Service may come a moment after the pod is Ready.
-const dnsTry = 100 * time.Millisecond
+const dnsTry = 50 * time.Millisecond
 
 // waitDNSAnswer asks kube-dns's ClusterIP, from the network namespace of a
 // pod, for the API server: name → DNAT → pod → record, the whole way of a

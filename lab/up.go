@@ -64,8 +64,10 @@ func bringUp(ctx context.Context, cfg world.Config, t *Timeline, images <-chan e
 	if err != nil {
 		return err
 	}
-	if err := kube.WaitReady(ctx, client); err != nil {
-		return err
+	starting, stop := failWhenCrashing(ctx, cfg)
+	defer stop()
+	if err := kube.WaitReady(starting, client); err != nil {
+		return cause(starting, err)
 	}
 	t.Step("API server answers at %s", cfg.HostURL())
 	if err := <-images; err != nil { // before the first pod: a missing image would cost it a back-off of 10 s
@@ -124,7 +126,7 @@ func markControlPlane(ctx context.Context, client kubernetes.Interface) error {
 // cause prefers the reason a context ended for over what noticed it.
 func cause(ctx context.Context, err error) error {
 	if reason := context.Cause(ctx); reason != nil {
-		return errors.Join(reason, err)
+		return reason
 	}
 	return err
 }
@@ -132,7 +134,7 @@ func cause(ctx context.Context, err error) error {
 // lockLab takes the lab's lock, which its world holds as long as it lives: the
 // kernel gives it back whatever happens to the holder.
 func lockLab(name string) (*os.File, error) {
-	if err := os.MkdirAll(world.Dir(name), 0o755); err != nil {
+	if err := os.MkdirAll(world.Dir(name), 0o700); err != nil {
 		return nil, fmt.Errorf("make state folder: %w", err)
 	}
 	file, err := os.OpenFile(filepath.Join(world.Dir(name), "lock"), os.O_CREATE|os.O_RDWR, 0o600)
