@@ -26,7 +26,7 @@ func imageCommand(ctx context.Context, args []string) error {
 		return exitCode(2)
 	}
 	flags := newFlagSet("podarium image "+args[0], imageHelp)
-	name := world.Default().Name
+	name := labName()
 	labNameFlag(flags, &name)
 	root := flags.String("image-root", "", "`directory` of the store; empty: the lab's, which all its nodes share")
 	proxy := flags.String("image-pull-proxy", "", "HTTP proxy for pulls, unix:///`socket`")

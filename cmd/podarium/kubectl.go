@@ -16,7 +16,7 @@ import (
 // whatever the user's current context is; --kubeconfig and --context still win.
 func kubectlCommand(_ context.Context, args []string) error {
 	if os.Getenv("KUBECONFIG") == "" {
-		if admin := world.Default().AdminKubeconfig(); readable(admin) {
+		if admin := (world.Config{Name: labName()}).AdminKubeconfig(); readable(admin) {
 			if err := os.Setenv("KUBECONFIG", admin); err != nil {
 				return err
 			}

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"github.com/podarium/podarium/lab"
-	"github.com/podarium/podarium/lab/world"
 )
 
 const nodeHelp = `podarium node looks into the nodes of a lab and turns them on and off.
@@ -25,7 +24,7 @@ NODE may also be "world": the outside of the cluster, where the switch is.
 `
 
 func nodeCommand(ctx context.Context, args []string) error {
-	name := world.Default().Name
+	name := labName()
 	flags := newFlagSet("node", nodeHelp)
 	labNameFlag(flags, &name)
 	if err := flags.Parse(args); err != nil {

@@ -27,6 +27,7 @@ Usage: podarium up [flags]
 
 func upCommand(ctx context.Context, args []string) error {
 	cfg := world.Default()
+	cfg.Name = labName()
 	flags := newFlagSet("up", upHelp)
 	labNameFlag(flags, &cfg.Name)
 	flags.IntVar(&cfg.Nodes, "nodes", cfg.Nodes, "number of `nodes`")
@@ -49,7 +50,7 @@ Usage: podarium down [--name lab] [--keep-state]
 `
 
 func downCommand(_ context.Context, args []string) error {
-	name := world.Default().Name
+	name := labName()
 	flags := newFlagSet("down", downHelp)
 	labNameFlag(flags, &name)
 	keep := flags.Bool("keep-state", false, "keep the cluster's objects for the next up")
@@ -71,7 +72,7 @@ Usage: podarium demo [--name lab]
 `
 
 func demoCommand(ctx context.Context, args []string) error {
-	name := world.Default().Name
+	name := labName()
 	flags := newFlagSet("demo", demoHelp)
 	labNameFlag(flags, &name)
 	if err := parseFlags(flags, args); err != nil {
@@ -86,7 +87,7 @@ Usage: podarium status [--name lab]
 `
 
 func statusCommand(ctx context.Context, args []string) error {
-	name := world.Default().Name
+	name := labName()
 	flags := newFlagSet("status", statusHelp)
 	labNameFlag(flags, &name)
 	if err := parseFlags(flags, args); err != nil {
@@ -95,8 +96,17 @@ func statusCommand(ctx context.Context, args []string) error {
 	return lab.Status(ctx, name, os.Stdout)
 }
 
+// labName is the lab which is meant when --name is not given: $PODARIUM_LAB, or
+// "lab".
+func labName() string {
+	if name := os.Getenv("PODARIUM_LAB"); name != "" {
+		return name
+	}
+	return world.Default().Name
+}
+
 func labNameFlag(flags *flag.FlagSet, name *string) {
-	flags.StringVar(name, "name", *name, "`name` of the lab")
+	flags.StringVar(name, "name", *name, "`name` of the lab; $PODARIUM_LAB says another default")
 }
 
 func prefixFlag(flags *flag.FlagSet, prefix *netip.Prefix, name, usage string) {
