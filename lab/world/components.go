@@ -62,6 +62,7 @@ func controllerManager(cfg Config, v string) Process {
 		"--node-cidr-mask-size=24",
 		"--root-ca-file=/etc/kubernetes/pki/ca.crt",
 		"--leader-elect=true",
+		"--node-monitor-grace-period=12s", // 50 s by default: long, for somebody who waits for it
 		v,
 	}}
 }
@@ -83,6 +84,7 @@ func kubelet(cfg Config, number int, v string) Process {
 		"--tls-cert-file=/var/lib/kubelet/pki/kubelet.crt",
 		"--tls-private-key-file=/var/lib/kubelet/pki/kubelet.key",
 		"--cgroup-root=" + cgroupRoot(cfg, number),
+		"--node-lease-duration=10", // a heartbeat every 2.5 s, for the short grace period
 		"--cluster-dns=" + cfg.DNSIP().String(),
 		"--cluster-domain=cluster.local",
 		"--image-pull-proxy=unix://" + egressSocket,
