@@ -79,7 +79,11 @@ func (s *Server) proxyToKubelet(w http.ResponseWriter, r *request) error {
 	if to.Host, err = s.kubeletAddress(r.Context(), pod.Spec.NodeName); err != nil {
 		return err
 	}
-	s.forward(w, r, to)
+	proxy := s.passOn(r, s.kubelets, to)
+	if r.subresource == "log" {
+		proxy.ModifyResponse = func(resp *http.Response) error { return logError(r, resp) }
+	}
+	s.forward(w, r, proxy)
 	return nil
 }
 
@@ -152,7 +156,8 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 	}
 	switch {
 	case name != "":
-		if !slices.Contains(names, name) && !slices.Contains(inits, name) {
+		added := slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+		if !slices.Contains(names, name) && !slices.Contains(inits, name) && !added {
 			return "", badRequest("container %s is not valid for pod %s", name, pod.Name)
 		}
 		return name, nil
@@ -166,15 +171,15 @@ func containerOf(pod *corev1.Pod, name string) (string, error) {
 	return "", badRequest("%s", text)
 }
 
-// forward passes the request on, and the answer back, as they are.
-func (s *Server) forward(w http.ResponseWriter, r *request, to *url.URL) {
-	proxy := &httputil.ReverseProxy{
-		Transport:     s.kubelets,
+// passOn passes the request on, and the answer back, as they are.
+func (s *Server) passOn(r *request, transport *http.Transport, to *url.URL) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Transport:     transport,
 		FlushInterval: -1, // a followed log comes line by line
 		ErrorLog:      slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL, p.Out.Host = to, to.Host
-			p.Out.Header.Del("Authorization") // the client's own, not for kubelets
+			p.Out.Header.Del("Authorization") // the client's own, not for others
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
 			if errors.Is(err, context.Canceled) {
@@ -183,10 +188,11 @@ func (s *Server) forward(w http.ResponseWriter, r *request, to *url.URL) {
 			s.fail(w, r.Request, backendError(r, err))
 		},
 	}
-	if r.subresource == "log" {
-		proxy.ModifyResponse = func(resp *http.Response) error { return logError(r, resp) }
-	}
-	// The server's end must not wait for somebody's shell.
+}
+
+// forward runs the proxy until both sides have ended, or this server does: its
+// end must not wait for somebody's shell.
+func (s *Server) forward(w http.ResponseWriter, r *request, proxy *httputil.ReverseProxy) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	go func() {
@@ -204,8 +210,11 @@ func backendError(r *request, err error) error {
 	if errors.As(err, &status) {
 		return status
 	}
-	if r.subresource == "log" {
+	switch r.subresource {
+	case "log":
 		return err
+	case "proxy":
+		return apierrors.NewServiceUnavailable(fmt.Sprintf("error trying to reach service: %v", err))
 	}
 	return apierrors.NewInternalError(fmt.Errorf("error dialing backend: %w", err))
 }

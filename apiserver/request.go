@@ -24,6 +24,7 @@ type target struct {
 	namespace   string
 	name        string
 	path        string
+	rest        string // what follows proxy: "/index.html" of …/services/web/proxy/index.html
 }
 
 // request is an HTTP request and what it asks for. kind is nil when the resource
@@ -62,6 +63,10 @@ func parseTarget(r *http.Request) target {
 	}
 	if len(parts) > 2 {
 		t.subresource = strings.Join(parts[2:], "/")
+	}
+	if len(parts) > 2 && parts[2] == "proxy" {
+		t.subresource = "proxy"
+		_, t.rest, _ = strings.Cut(r.URL.EscapedPath(), "/"+t.resource+"/"+parts[1]+"/proxy")
 	}
 	t.verb = verbOf(r, t.name)
 	return t

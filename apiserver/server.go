@@ -34,6 +34,7 @@ type Server struct {
 	metrics    *metrics
 	running    sync.WaitGroup
 	kubelets   *http.Transport
+	backends   *http.Transport // pods and Services, for the subresource proxy
 	kinds      kindIndex
 	serviceIPs clusterip.Range
 	nodePorts  nodeport.Range
@@ -105,7 +106,7 @@ func newServer(cfg Config, st *store.Store) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		metrics: newMetrics(st), authorizer: authorizer, tokens: tokens, kubelets: kubelets,
+		metrics: newMetrics(st), authorizer: authorizer, tokens: tokens, kubelets: kubelets, backends: newBackendTransport(),
 		cfg: cfg, store: st, kinds: newKindIndex(),
 		serviceIPs: clusterip.NewRange(cfg.ServiceClusterIPRange), nodePorts: nodeport.Range{First: cfg.NodePortMin, Last: cfg.NodePortMax},
 		stopping: make(chan struct{}), ready: make(chan struct{}),

@@ -24,8 +24,10 @@ func (s *Server) routeSubresource(w http.ResponseWriter, r *request) error {
 		return errMethod
 	}
 	switch r.subresource {
-	case "status":
-		return s.status(w, r)
+	case "status", "ephemeralcontainers", "approval":
+		return s.part(w, r)
+	case "proxy":
+		return s.proxy(w, r)
 	case "scale":
 		return s.scale(w, r)
 	case "finalize":
@@ -50,7 +52,9 @@ func (s *Server) routeSubresource(w http.ResponseWriter, r *request) error {
 	return errNoSuchPath
 }
 
-func (s *Server) status(w http.ResponseWriter, r *request) error {
+// part answers for a part of an object that is read and written as the whole
+// object; keepParts leaves everything else as it was.
+func (s *Server) part(w http.ResponseWriter, r *request) error {
 	switch r.verb {
 	case "get":
 		return s.get(w, r)

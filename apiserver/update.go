@@ -7,6 +7,7 @@ import (
 
 	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/apiserver/store"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -84,13 +85,11 @@ func (s *Server) change(ctx context.Context, a *allocation, kind *resource.Kind,
 		if err := s.admitUpdate(ctx, kind, obj, current, subresource); err != nil {
 			return store.Write{}, err
 		}
-		if subresource == "" {
-			if kind.Prepare != nil {
-				kind.Prepare(obj, current)
-			}
-			if kind.Generation && !sameSpec(obj, current) {
-				obj.SetGeneration(current.GetGeneration() + 1)
-			}
+		if subresource == "" && kind.Prepare != nil {
+			kind.Prepare(obj, current)
+		}
+		if subresource != "status" && kind.Generation && !sameSpec(obj, current) {
+			obj.SetGeneration(current.GetGeneration() + 1)
 		}
 		if errs := kind.CheckUpdate(obj, current, subresource); len(errs) > 0 {
 			return store.Write{}, apierrors.NewInvalid(kind.GK(), current.GetName(), errs)
@@ -158,14 +157,20 @@ func keepParts(kind *resource.Kind, obj, current resource.Object, subresource st
 		}
 		return
 	}
-	if subresource == "finalize" {
-		// Only the finalizers of the namespace's spec may change here.
+	switch subresource {
+	case "finalize": // the finalizers of a namespace's spec
 		wanted := obj.(*corev1.Namespace).Spec.Finalizers
 		*obj.(*corev1.Namespace) = *before.(*corev1.Namespace)
 		obj.(*corev1.Namespace).Spec.Finalizers = wanted
-		return
-	}
-	if subresource == "status" {
+	case "ephemeralcontainers": // what `kubectl debug` adds to a pod
+		wanted := obj.(*corev1.Pod).Spec.EphemeralContainers
+		*obj.(*corev1.Pod) = *before.(*corev1.Pod)
+		obj.(*corev1.Pod).Spec.EphemeralContainers = wanted
+	case "approval": // the decision on a certificate signing request
+		wanted := obj.(*certificatesv1.CertificateSigningRequest).Status.Conditions
+		*obj.(*certificatesv1.CertificateSigningRequest) = *before.(*certificatesv1.CertificateSigningRequest)
+		obj.(*certificatesv1.CertificateSigningRequest).Status.Conditions = wanted
+	case "status":
 		copyField(obj, before, "Spec")
 		obj.SetOwnerReferences(before.GetOwnerReferences())
 		obj.SetFinalizers(before.GetFinalizers())

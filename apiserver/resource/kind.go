@@ -43,6 +43,9 @@ type Kind struct {
 	// Validate tells what is wrong with an object; old is nil on create.
 	Validate func(obj, old Object) field.ErrorList
 
+	// CheckPart validates writes through a subresource beside status.
+	CheckPart map[string]func(obj, old Object) field.ErrorList
+
 	// Early tells what is so wrong that nothing else is looked at.
 	Early func(obj Object) field.ErrorList
 
@@ -235,7 +238,11 @@ func (k *Kind) Check(obj, old Object) field.ErrorList {
 // looked at.
 func (k *Kind) CheckUpdate(obj, old Object, subresource string) field.ErrorList {
 	if subresource != "" {
-		return k.ValidateMeta(obj, old)
+		errs := k.ValidateMeta(obj, old)
+		if check, ok := k.CheckPart[subresource]; ok {
+			errs = append(errs, check(obj, old)...)
+		}
+		return errs
 	}
 	return k.Check(obj, old)
 }

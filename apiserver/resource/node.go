@@ -32,7 +32,7 @@ var Node = &Kind{
 	Fields: selectable(func(n *corev1.Node) fields.Set {
 		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 	}),
-	Status: true,
+	Status: true, Subresources: []Subresource{proxyThrough("NodeProxyOptions")},
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Status", "string"), column("Roles", "string"), column("Age", "string"), column("Version", "string"),
 		wide("Internal-IP", "string"), wide("External-IP", "string"), wide("OS-Image", "string"), wide("Kernel-Version", "string"), wide("Container-Runtime", "string"),

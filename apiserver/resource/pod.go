@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Pod is the group of containers that shares an address.
@@ -28,16 +29,24 @@ var Pod = &Kind{
 	Subresources: []Subresource{
 		{Name: "attach", Kind: "PodAttachOptions", Verbs: []string{"create", "get"}},
 		{Name: "binding", Kind: "Binding", Verbs: []string{"create"}},
+		{Name: "ephemeralcontainers", Kind: "Pod", Verbs: []string{"get", "patch", "update"}},
 		{Name: "eviction", Kind: "Eviction", GroupVersion: policyV1, Verbs: []string{"create"}},
 		{Name: "exec", Kind: "PodExecOptions", Verbs: []string{"create", "get"}},
 		{Name: "log", Kind: "Pod", Verbs: []string{"get"}},
 		{Name: "portforward", Kind: "PodPortForwardOptions", Verbs: []string{"create", "get"}},
+		proxyThrough("PodProxyOptions"),
 	},
+	CheckPart: map[string]func(obj, old Object) field.ErrorList{"ephemeralcontainers": check(validateEphemeral)},
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Ready", "string"), column("Status", "string"), column("Restarts", "string"), column("Age", "string"),
 		wide("IP", "string"), wide("Node", "string"), wide("Nominated Node", "string"), wide("Readiness Gates", "string"),
 	},
 	Row: row(podRow),
+}
+
+// proxyThrough is the subresource proxy, which passes HTTP on.
+func proxyThrough(kind string) Subresource {
+	return Subresource{Name: "proxy", Kind: kind, Verbs: []string{"create", "delete", "get", "patch", "update"}}
 }
 
 func podFields(p *corev1.Pod) fields.Set {

@@ -15,6 +15,9 @@ import (
 
 func validatePod(p, old *corev1.Pod) field.ErrorList {
 	errs := validatePodSpec(&p.Spec, specPath)
+	if old == nil && len(p.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(specPath.Child("ephemeralContainers"), "cannot be set on create"))
+	}
 	if old != nil {
 		errs = append(errs, validatePodChange(p, old)...)
 	}

@@ -17,6 +17,7 @@ func defaultPod(p *corev1.Pod) {
 			requestLimits(&list[i].Resources)
 		}
 	}
+	defaultEphemeral(p)
 	set(&p.Status.Phase, corev1.PodPending)
 }
 

@@ -29,6 +29,7 @@ var Service = &Kind{
 	NameRule:       apivalidation.NameIsDNSLabel,
 	Fields:         selectable(serviceFields),
 	Status:         true,
+	Subresources:   []Subresource{proxyThrough("ServiceProxyOptions")},
 	ReturnDeleted:  true,
 	CreateOnUpdate: true,
 	Columns: []metav1.TableColumnDefinition{
