@@ -28,46 +28,51 @@ type result struct {
 }
 
 // answer looks one question up.
-func (s *Server) answer(question dns.Question) result {
+func (x *index) answer(question dns.Question) result {
 	if addr, ok := parseReverse(question.Name); ok {
-		return s.answerReverse(question, addr)
+		return x.answerReverse(question, addr)
 	}
-	q, ours := parse(question.Name, s.zone)
+	q, ours := parse(question.Name, x.zone)
 	if !ours {
 		return result{upstream: true}
 	}
 	switch q.shape {
 	case shapeApex:
-		return s.answerApex(question)
+		return x.answerApex(question)
 	case shapeVersion:
 		return typed(question, dns.TypeTXT, &dns.TXT{Hdr: header(question.Name, dns.TypeTXT), Txt: []string{specVersion}})
 	case shapeBranch:
-		return result{exists: q.namespace == "" || s.index.hasNamespace(q.namespace)}
+		return result{exists: q.namespace == "" || x.hasNamespace(q.namespace)}
 	case shapePod:
-		return s.answerPod(question, q)
+		return x.answerPod(question, q)
 	case shapeNone:
 		return result{}
 	}
-	found := s.index.lookup(key{q.namespace, q.service})
+	found := x.lookup(key{q.namespace, q.service})
 	if found == nil || !found.exists {
 		return result{}
 	}
+	return x.answerRecords(question, q, found)
+}
+
+// answerRecords looks a name up among the records of its Service.
+func (x *index) answerRecords(question dns.Question, q query, found *records) result {
 	switch q.shape {
 	case shapeService:
-		return s.answerService(question, found)
+		return x.answerService(question, found)
 	case shapeEndpoint:
 		addrs, ok := found.hosts[q.host]
 		return result{records: addresses(question, addrs), exists: ok}
 	case shapeProtocol:
 		return result{exists: slices.ContainsFunc(found.srv, func(r srv) bool { return r.port != "" && r.protocol == q.protocol })}
 	default:
-		return s.answerPort(question, q, found)
+		return x.answerPort(question, q, found)
 	}
 }
 
 // answerReverse: an address nobody in the cluster has is somebody else's to tell.
-func (s *Server) answerReverse(question dns.Question, addr netip.Addr) result {
-	names := s.index.namesOf(addr)
+func (x *index) answerReverse(question dns.Question, addr netip.Addr) result {
+	names := x.namesOf(addr)
 	if len(names) == 0 {
 		return result{upstream: true}
 	}
@@ -76,17 +81,17 @@ func (s *Server) answerReverse(question dns.Question, addr netip.Addr) result {
 	}
 	res := result{exists: true}
 	for _, name := range names {
-		res.records = append(res.records, &dns.PTR{Hdr: header(question.Name, dns.TypePTR), Ptr: name + "." + s.zone})
+		res.records = append(res.records, &dns.PTR{Hdr: header(question.Name, dns.TypePTR), Ptr: name + "." + x.zone})
 	}
 	return res
 }
 
-func (s *Server) answerApex(question dns.Question) result {
+func (x *index) answerApex(question dns.Question) result {
 	switch question.Qtype {
 	case dns.TypeSOA:
-		return result{records: []dns.RR{s.soa()}, exists: true}
+		return result{records: []dns.RR{x.soa()}, exists: true}
 	case dns.TypeNS:
-		return result{records: []dns.RR{&dns.NS{Hdr: header(question.Name, dns.TypeNS), Ns: "ns.dns." + s.zone}}, exists: true}
+		return result{records: []dns.RR{&dns.NS{Hdr: header(question.Name, dns.TypeNS), Ns: "ns.dns." + x.zone}}, exists: true}
 	}
 	return result{exists: true}
 }
@@ -94,8 +99,8 @@ func (s *Server) answerApex(question dns.Question) result {
 // answerPod: 10-244-1-5.default.pod.cluster.local is 10.244.1.5, without
 // asking whether there is such a pod (CoreDNS's "pods insecure", kubeadm's
 // default).
-func (s *Server) answerPod(question dns.Question, q query) result {
-	if !s.index.hasNamespace(q.namespace) {
+func (x *index) answerPod(question dns.Question, q query) result {
+	if !x.hasNamespace(q.namespace) {
 		return result{}
 	}
 	addr, err := netip.ParseAddr(strings.ReplaceAll(q.host, "-", "."))
@@ -108,28 +113,28 @@ func (s *Server) answerPod(question dns.Question, q query) result {
 	return result{records: addresses(question, []netip.Addr{addr}), exists: true}
 }
 
-func (s *Server) answerService(question dns.Question, found *records) result {
+func (x *index) answerService(question dns.Question, found *records) result {
 	if found.alias != "" {
-		return s.answerAlias(question, found.alias)
+		return x.answerAlias(question, found.alias)
 	}
 	if question.Qtype == dns.TypeSRV {
-		return s.srvRecords(question, question.Name, found, func(srv) bool { return true })
+		return x.srvRecords(question, question.Name, found, func(srv) bool { return true })
 	}
 	return result{records: addresses(question, found.addrs), exists: true}
 }
 
 // answerAlias gives the CNAME of an ExternalName Service and follows it: within
 // the cluster by itself, elsewhere by asking upstream.
-func (s *Server) answerAlias(question dns.Question, target string) result {
+func (x *index) answerAlias(question dns.Question, target string) result {
 	res := result{exists: true, records: []dns.RR{&dns.CNAME{Hdr: header(question.Name, dns.TypeCNAME), Target: target}}}
 	if question.Qtype == dns.TypeCNAME {
 		return res
 	}
-	if _, ours := parse(target, s.zone); !ours {
+	if _, ours := parse(target, x.zone); !ours {
 		res.chase = target
 		return res
 	}
-	next := s.answer(dns.Question{Name: target, Qtype: question.Qtype, Qclass: question.Qclass})
+	next := x.answer(dns.Question{Name: target, Qtype: question.Qtype, Qclass: question.Qclass})
 	for _, rr := range next.records {
 		if rr.Header().Rrtype != dns.TypeCNAME { // an alias of an alias ends here: no loops
 			res.records = append(res.records, rr)
@@ -138,7 +143,7 @@ func (s *Server) answerAlias(question dns.Question, target string) result {
 	return res
 }
 
-func (s *Server) answerPort(question dns.Question, q query, found *records) result {
+func (x *index) answerPort(question dns.Question, q query, found *records) result {
 	match := func(r srv) bool { return r.port == q.port && r.protocol == q.protocol }
 	if !slices.ContainsFunc(found.srv, match) {
 		return result{}
@@ -146,13 +151,13 @@ func (s *Server) answerPort(question dns.Question, q query, found *records) resu
 	if question.Qtype != dns.TypeSRV && question.Qtype != dns.TypeANY {
 		return result{exists: true}
 	}
-	base := q.service + "." + q.namespace + ".svc." + s.zone
-	return s.srvRecords(question, base, found, match)
+	base := q.service + "." + q.namespace + ".svc." + x.zone
+	return x.srvRecords(question, base, found, match)
 }
 
 // srvRecords gives the SRV records that match, and in the additional section
 // the addresses of their targets (RFC 2782), so that one question is enough.
-func (s *Server) srvRecords(question dns.Question, base string, found *records, match func(srv) bool) result {
+func (x *index) srvRecords(question dns.Question, base string, found *records, match func(srv) bool) result {
 	res := result{exists: true}
 	base = strings.ToLower(base)
 	var hosts []string
@@ -211,13 +216,13 @@ func typed(question dns.Question, rrtype uint16, rr dns.RR) result {
 }
 
 // soa is the zone's; its last field is how long "no" may be remembered.
-func (s *Server) soa() dns.RR {
+func (x *index) soa() dns.RR {
 	return &dns.SOA{
-		Hdr:     header(s.zone, dns.TypeSOA),
-		Ns:      "ns.dns." + s.zone,
-		Mbox:    "hostmaster." + s.zone,
-		Serial:  s.serial.Load(),
-		Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl,
+		Hdr:     header(x.zone, dns.TypeSOA),
+		Ns:      "ns.dns." + x.zone,
+		Mbox:    "hostmaster." + x.zone,
+		Serial:  x.serial.Load(),
+		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl,
 	}
 }
 

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -17,14 +18,14 @@ import (
 // one with endpoints in two slices, a headless one with nobody ready, and an
 // external name.
 func testServer() *Server {
-	s := &Server{zone: "cluster.local.", index: newIndex(), upstream: &upstream{}}
+	s := newServer(Config{Domain: "cluster.local"})
 	s.synced.Store(true)
-	s.index.namespaces.Store("default", struct{}{})
-	s.index.namespaces.Store("empty", struct{}{})
+	s.index.setNamespace("default", true)
+	s.index.setNamespace("empty", true)
 	tcp, udp := corev1.ProtocolTCP, corev1.ProtocolUDP
 	put := func(name string, spec corev1.ServiceSpec, slicesOf ...*discoveryv1.EndpointSlice) {
 		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
-		s.index.set(key{"default", name}, compute(svc, slicesOf))
+		s.index.set(key{"default", name}, computed(svc, slicesOf...))
 	}
 	put("web", corev1.ServiceSpec{
 		ClusterIP: "10.96.0.20", ClusterIPs: []string{"10.96.0.20"},
@@ -45,6 +46,15 @@ func testServer() *Server {
 	})
 	put("outside", corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "web.default.svc.cluster.local"})
 	return s
+}
+
+// computed is compute on the API's own objects.
+func computed(svc *corev1.Service, objects ...*discoveryv1.EndpointSlice) *records {
+	var slicesOf []*slice
+	for _, object := range objects {
+		slicesOf = append(slicesOf, readSlice(object))
+	}
+	return compute(readService(svc), slicesOf)
 }
 
 // TestAnswers has what dig would print: the answer section without TTLs, then
@@ -93,7 +103,7 @@ func TestAnswers(t *testing.T) {
 		{"example.org.", "A", "REFUSED"},
 		{"9.9.9.9.in-addr.arpa.", "PTR", "REFUSED"},
 	} {
-		reply := s.reply(new(dns.Msg).SetQuestion(tc.name, dns.StringToType[tc.qtype]), false)
+		reply := ask(t, s, new(dns.Msg).SetQuestion(tc.name, dns.StringToType[tc.qtype]), false)
 		if diff := cmp.Diff(tc.want, digest(reply)); diff != "" {
 			t.Errorf("%s %s: %s", tc.name, tc.qtype, diff)
 		}
@@ -130,7 +140,7 @@ func section(rrs []dns.RR) string {
 func TestNegativeAnswersCarryTheSOA(t *testing.T) {
 	s := testServer()
 	for _, name := range []string{"nobody.default.svc.cluster.local.", "default.svc.cluster.local."} {
-		reply := s.reply(new(dns.Msg).SetQuestion(name, dns.TypeA), false)
+		reply := ask(t, s, new(dns.Msg).SetQuestion(name, dns.TypeA), false)
 		if len(reply.Ns) != 1 || reply.Ns[0].Header().Rrtype != dns.TypeSOA || !reply.Authoritative {
 			t.Errorf("%s: %v", name, reply)
 		}
@@ -143,18 +153,18 @@ func TestReverseFollowsAChange(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 		Spec:       corev1.ServiceSpec{ClusterIP: "10.96.0.21", ClusterIPs: []string{"10.96.0.21"}},
 	}
-	s.index.set(key{"default", "web"}, compute(web, nil))
-	ask := func(name string) string {
-		return digest(s.reply(new(dns.Msg).SetQuestion(name, dns.TypePTR), false))
+	s.index.set(key{"default", "web"}, computed(web))
+	reverse := func(name string) string {
+		return digest(ask(t, s, new(dns.Msg).SetQuestion(name, dns.TypePTR), false))
 	}
-	if got := ask("20.0.96.10.in-addr.arpa."); got != "REFUSED" {
+	if got := reverse("20.0.96.10.in-addr.arpa."); got != "REFUSED" {
 		t.Errorf("the old address is still %s", got)
 	}
-	if got := ask("21.0.96.10.in-addr.arpa."); !strings.HasSuffix(got, "PTR web.default.svc.cluster.local.") {
+	if got := reverse("21.0.96.10.in-addr.arpa."); !strings.HasSuffix(got, "PTR web.default.svc.cluster.local.") {
 		t.Errorf("the new address is %s", got)
 	}
 	s.index.set(key{"default", "web"}, nil)
-	if got := ask("21.0.96.10.in-addr.arpa."); got != "REFUSED" {
+	if got := reverse("21.0.96.10.in-addr.arpa."); got != "REFUSED" {
 		t.Errorf("a deleted service's address is still %s", got)
 	}
 }
@@ -166,38 +176,95 @@ func TestBigAnswersAreCutForUDP(t *testing.T) {
 		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{fmt.Sprintf("10.244.1.%d", i)}})
 	}
 	svc := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone}}
-	s.index.set(key{"default", "big"}, compute(svc, []*discoveryv1.EndpointSlice{slice}))
+	s.index.set(key{"default", "big"}, computed(svc, slice))
 	question := new(dns.Msg).SetQuestion("big.default.svc.cluster.local.", dns.TypeA)
-	if udp := s.reply(question, false); !udp.Truncated || udp.Len() > dns.MinMsgSize {
+	if udp := ask(t, s, question, false); !udp.Truncated || udp.Len() > dns.MinMsgSize {
 		t.Errorf("UDP without EDNS0: truncated %v, %d bytes", udp.Truncated, udp.Len())
 	}
-	if tcp := s.reply(question, true); tcp.Truncated || len(tcp.Answer) != 200 {
+	if tcp := ask(t, s, question, true); tcp.Truncated || len(tcp.Answer) != 200 {
 		t.Errorf("TCP: truncated %v, %d answers", tcp.Truncated, len(tcp.Answer))
 	}
 	question.SetEdns0(4096, false)
-	if udp := s.reply(question, false); udp.Len() > udpSize || udp.IsEdns0() == nil {
+	if udp := ask(t, s, question, false); udp.Len() > udpSize || udp.IsEdns0() == nil {
 		t.Errorf("UDP with EDNS0: %d bytes", udp.Len())
 	}
 }
 
-// FuzzReply: whatever comes in, something that can be packed goes out.
-func FuzzReply(f *testing.F) {
-	for _, name := range []string{"web.default.svc.cluster.local.", "_http._tcp.web.default.svc.cluster.local.", "1.0.96.10.in-addr.arpa."} {
-		packed, err := new(dns.Msg).SetQuestion(name, dns.TypeA).Pack()
-		if err != nil {
-			f.Fatal(err)
+// ask sends a message through the server as a packet, both ways which are
+// there: quickly, if that gives an answer, and composed; they must agree.
+func ask(t testing.TB, s *Server, question *dns.Msg, tcp bool) *dns.Msg {
+	t.Helper()
+	packet, err := question.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	composed := unpack(t, s.compose(packet, netip.Addr{}, tcp))
+	composed.Compress = true // Len is that of the packet
+	wire, done := s.quick(new(request), packet, tcp)
+	if !done {
+		return composed
+	}
+	quick := unpack(t, wire)
+	if a, b := dump(quick), dump(composed); a != b {
+		t.Errorf("quick:\n%s\ncomposed:\n%s", a, b)
+	}
+	quick.Compress = true
+	return quick
+}
+
+func unpack(t testing.TB, packet []byte) *dns.Msg {
+	t.Helper()
+	m := new(dns.Msg)
+	if err := m.Unpack(packet); err != nil {
+		t.Fatalf("answer %x: %v", packet, err)
+	}
+	return m
+}
+
+// dump is all of a message but the order of its records.
+func dump(m *dns.Msg) string {
+	m = m.Copy()
+	for _, records := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {
+		slices.SortFunc(records, func(a, b dns.RR) int { return strings.Compare(a.String(), b.String()) })
+	}
+	return m.String()
+}
+
+// FuzzPackets: whatever comes in, what goes out can be read, has the id and
+// question that came in, and fits.
+func FuzzPackets(f *testing.F) {
+	for _, name := range []string{"web.default.svc.cluster.local.", "_http._tcp.web.default.svc.cluster.local.", "1.0.96.10.in-addr.arpa.", "x.pod.cluster.local."} {
+		for _, rrtype := range []uint16{dns.TypeA, dns.TypeSRV, dns.TypeANY} {
+			m := new(dns.Msg).SetQuestion(name, rrtype)
+			for range 2 {
+				packed, err := m.Pack()
+				if err != nil {
+					f.Fatal(err)
+				}
+				f.Add(packed)
+				m.SetEdns0(4096, true)
+			}
 		}
-		f.Add(packed)
 	}
 	s := testServer()
-	f.Fuzz(func(t *testing.T, data []byte) {
-		request := new(dns.Msg)
-		if request.Unpack(data) != nil {
-			return
+	f.Fuzz(func(t *testing.T, packet []byte) {
+		wire, done := s.quick(new(request), packet, false)
+		if done && wire == nil {
+			return // dropped
 		}
-		reply := s.reply(request, false)
-		if _, err := reply.Pack(); err != nil && reply.Rcode == dns.RcodeSuccess {
-			t.Errorf("answer to %v cannot be packed: %v", request, err)
+		if !done {
+			wire = s.compose(packet, netip.Addr{}, false)
+		}
+		reply := unpack(t, wire)
+		if !reply.Response || reply.Id != uint16(packet[0])<<8|uint16(packet[1]) {
+			t.Errorf("header of the answer to %x: %x", packet, wire)
+		}
+		request := new(dns.Msg)
+		if request.Unpack(packet) == nil && len(request.Question) == 1 && len(reply.Question) == 1 && request.Question[0] != reply.Question[0] {
+			t.Errorf("asked %v, answered %v", request.Question, reply.Question)
+		}
+		if len(wire) > udpSize {
+			t.Errorf("%d bytes", len(wire))
 		}
 	})
 }

@@ -2,28 +2,31 @@ package dns
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"time"
 )
 
 // serveHealth answers a kubelet's probes: /healthz, the process runs; /readyz,
-// everything has been seen once.
+// everything has been seen once and nobody has asked us to end. (/health and
+// /ready, as CoreDNS calls them, are the same.)
 func (s *Server) serveHealth(ctx context.Context, address string) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !s.synced.Load() {
+	healthy := func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
+	ready := func(w http.ResponseWriter, _ *http.Request) {
+		switch {
+		case !s.synced.Load():
 			http.Error(w, "waiting for the first list of services", http.StatusServiceUnavailable)
-			return
+		case s.leaving.Load():
+			http.Error(w, "leaving", http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintln(w, "ok")
 		}
-		fmt.Fprintln(w, "ok")
-	})
-	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	stopped := context.AfterFunc(ctx, func() { server.Close() })
-	defer stopped()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	}
+	mux.HandleFunc("GET /healthz", healthy)
+	mux.HandleFunc("GET /health", healthy)
+	mux.HandleFunc("GET /readyz", ready)
+	mux.HandleFunc("GET /ready", ready)
+	if err := serveHTTP(ctx, address, mux); err != nil {
 		return fmt.Errorf("serve health: %w", err)
 	}
 	return nil

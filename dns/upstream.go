@@ -1,104 +1,141 @@
 package dns
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
 )
 
-// upstream answers names which are not the cluster's by asking the resolvers
-// of the node (dnsPolicy Default gives the pod the node's resolv.conf).
+const (
+	// upstreamTimeout is how long one upstream may take before the next is
+	// asked: a client's resolver waits 5 s for all of it.
+	upstreamTimeout = 2 * time.Second
+	// probeInterval is how often an upstream which failed is tried again.
+	probeInterval = time.Second
+)
+
+// upstream is a resolver that is asked about names which are not the cluster's.
 type upstream struct {
-	servers []string // "192.0.2.53:53"
+	address string // "192.0.2.53:53"
+	metrics *metrics
+	down    atomic.Bool // it left a question without an answer; a probe is on its way
+	looping atomic.Bool // it leads back here
 }
 
-var errNoUpstream = errors.New("no upstream resolver")
-
-// upstreamTimeout is how long one upstream may take before the next is asked.
-const upstreamTimeout = 2 * time.Second
-
-// newUpstream reads the nameserver lines of a resolv.conf. None is fine: a
-// cluster without a way out answers REFUSED to what it cannot know.
-func newUpstream(resolvConf string) (*upstream, error) {
-	if resolvConf == "" {
-		return &upstream{}, nil
-	}
-	config, err := dns.ClientConfigFromFile(resolvConf)
-	if errors.Is(err, os.ErrNotExist) {
-		return &upstream{}, nil
+// ask sends one question, and again over TCP when the answer did not fit. An
+// upstream without an answer is down until a probe gets one.
+func (u *upstream) ask(ctx context.Context, question *dns.Msg) (*dns.Msg, error) {
+	began := time.Now()
+	answer, err := u.exchange("udp", question)
+	if err == nil && answer.Truncated {
+		answer, err = u.exchange("tcp", question)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read upstreams from %s: %w", resolvConf, err)
-	}
-	u := &upstream{}
-	for _, server := range config.Servers {
-		u.servers = append(u.servers, net.JoinHostPort(server, config.Port))
-	}
-	return u, nil
-}
-
-func (u *upstream) none() bool { return len(u.servers) == 0 }
-
-// forward passes a question on, and the answer back.
-func (u *upstream) forward(reply, request *dns.Msg) {
-	answer, err := u.ask(request)
-	if errors.Is(err, errNoUpstream) {
-		reply.Rcode = dns.RcodeRefused
-		return
-	}
-	if err != nil {
-		slog.Debug("upstream does not answer", "question", request.Question[0].Name, "err", err)
-		reply.Rcode = dns.RcodeServerFailure
-		return
-	}
-	reply.Rcode, reply.AuthenticatedData = answer.Rcode, answer.AuthenticatedData
-	reply.Answer, reply.Ns = answer.Answer, answer.Ns
-	for _, rr := range answer.Extra {
-		if rr.Header().Rrtype != dns.TypeOPT { // hop by hop (RFC 6891 §6.1.1): ours is added later
-			reply.Extra = append(reply.Extra, rr)
+		if u.down.CompareAndSwap(false, true) {
+			slog.Warn("upstream does not answer", "upstream", u.address, "err", err)
+			go u.probe(ctx)
 		}
+		return nil, fmt.Errorf("ask %s: %w", u.address, err)
 	}
+	u.metrics.upstream.WithLabelValues("forward", u.address, dns.RcodeToString[answer.Rcode]).Observe(time.Since(began).Seconds())
+	return answer, nil
 }
 
-// chase resolves the target of an ExternalName. What cannot be resolved is
-// left out: the client then has the CNAME alone.
-func (u *upstream) chase(request *dns.Msg, target string) []dns.RR {
-	question := new(dns.Msg).SetQuestion(target, request.Question[0].Qtype)
-	answer, err := u.ask(question)
+// exchange sends a question and waits for its answer. The socket is this
+// question's alone: its port is one of 28 000, which somebody who wants to slip
+// in an answer has to guess together with the id, and since it is connected
+// the kernel takes datagrams from the upstream's address only.
+func (u *upstream) exchange(network string, question *dns.Msg) (*dns.Msg, error) {
+	deadline := time.Now().Add(upstreamTimeout)
+	dialer := net.Dialer{Deadline: deadline}
+	raw, err := dialer.Dial(network, u.address)
 	if err != nil {
-		slog.Debug("external name not resolved", "name", target, "err", err)
-		return nil
+		return nil, err
 	}
-	return answer.Answer
-}
-
-// ask tries one upstream after the other; over UDP first, over TCP when the
-// answer did not fit.
-func (u *upstream) ask(request *dns.Msg) (*dns.Msg, error) {
-	if u.none() {
-		return nil, errNoUpstream
+	defer raw.Close()
+	if err := raw.SetDeadline(deadline); err != nil {
+		return nil, err
 	}
-	question := request.Copy()
 	question.Id = dns.Id()
-	question.Extra = nil
-	question.SetEdns0(udpSize, false)
-	var errs []error
-	for _, server := range u.servers {
-		udp := dns.Client{Timeout: upstreamTimeout, UDPSize: udpSize}
-		answer, _, err := udp.Exchange(question, server)
-		if err == nil && answer.Truncated {
-			tcp := dns.Client{Net: "tcp", Timeout: upstreamTimeout}
-			answer, _, err = tcp.Exchange(question, server)
+	conn := &dns.Conn{Conn: raw, UDPSize: udpSize}
+	if err := conn.WriteMsg(question); err != nil {
+		return nil, err
+	}
+	for {
+		answer, err := conn.ReadMsg()
+		var network net.Error
+		if errors.As(err, &network) || (err != nil && raw.RemoteAddr().Network() == "tcp") {
+			return nil, err
 		}
-		if err == nil {
+		if err == nil && answers(answer, question) {
 			return answer, nil
 		}
-		errs = append(errs, fmt.Errorf("ask %s: %w", server, err))
+		slog.Debug("not the answer to our question", "upstream", u.address, "err", err)
+		if raw.RemoteAddr().Network() == "tcp" {
+			return nil, fmt.Errorf("answer does not fit the question %s", question.Question[0].Name)
+		}
 	}
-	return nil, errors.Join(errs...)
+}
+
+// answers tells whether a message is the answer to a question: its id and the
+// question itself must come back (RFC 5452 §9).
+func answers(answer, question *dns.Msg) bool {
+	if !answer.Response || answer.Id != question.Id || answer.Opcode != dns.OpcodeQuery || len(answer.Question) != 1 {
+		return false
+	}
+	got, want := answer.Question[0], question.Question[0]
+	return strings.EqualFold(got.Name, want.Name) && got.Qtype == want.Qtype && got.Qclass == want.Qclass
+}
+
+// probe asks for the root's name servers until there is any answer.
+func (u *upstream) probe(ctx context.Context) {
+	tick := time.NewTicker(probeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		question := new(dns.Msg).SetQuestion(".", dns.TypeNS)
+		if _, err := u.exchange("udp", question); err == nil {
+			slog.Info("upstream answers again", "upstream", u.address)
+			u.down.Store(false)
+			return
+		}
+		u.metrics.failures.WithLabelValues("forward", u.address).Inc()
+	}
+}
+
+// relevant drops the records of an answer which are not about the question:
+// its name, and where its aliases lead, are. (RFC 5452 §6; DNAME and
+// signatures stand for names above.)
+func relevant(question dns.Question, records []dns.RR) []dns.RR {
+	names := map[string]bool{dns.CanonicalName(question.Name): true}
+	for range records { // an alias may stand behind what it leads to
+		before := len(names)
+		for _, rr := range records {
+			if alias, ok := rr.(*dns.CNAME); ok && names[dns.CanonicalName(alias.Hdr.Name)] {
+				names[dns.CanonicalName(alias.Target)] = true
+			}
+		}
+		if len(names) == before {
+			break
+		}
+	}
+	kept := records[:0]
+	for _, rr := range records {
+		header := rr.Header()
+		if names[dns.CanonicalName(header.Name)] || header.Rrtype == dns.TypeDNAME || header.Rrtype == dns.TypeRRSIG {
+			kept = append(kept, rr)
+		}
+	}
+	return kept
 }

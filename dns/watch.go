@@ -2,159 +2,124 @@ package dns
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/informers"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/podarium/podarium/internal/kube"
 )
 
-// byService indexes EndpointSlices by the Service they belong to.
-const byService = "service"
-
-// watch keeps the index equal to the cluster until ctx is done. Events come
-// one at a time from each informer, and each recomputes one Service from what
-// the informers hold, so their order does not matter.
+// watch keeps the index equal to the cluster until ctx is done. When the API
+// server is gone, what was heard last stays; when it is back, what has changed
+// meanwhile is made up for. client-go's Reflector does the listing and
+// watching; what it hears goes into a cluster and not into an informer's
+// cache, which would keep whole objects.
 func (s *Server) watch(ctx context.Context, client kubernetes.Interface) error {
 	if err := kube.WaitReady(ctx, client); err != nil {
 		return nil // asked to end before there was an API server
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
-	services := factory.Core().V1().Services()
-	endpoints := factory.Discovery().V1().EndpointSlices().Informer()
-	namespaces := factory.Core().V1().Namespaces().Informer()
-	if err := endpoints.AddIndexers(cache.Indexers{byService: sliceService}); err != nil {
-		return fmt.Errorf("index endpoint slices: %w", err)
+	c := newCluster(s.index)
+	c.observe = s.metrics.programming.Observe
+	core, discovery := client.CoreV1().RESTClient(), client.DiscoveryV1().RESTClient()
+	feeds := []*feed{
+		newFeed(core, "services", &corev1.Service{}, c.putService, c.removeService, c.replaceServices),
+		newFeed(discovery, "endpointslices", &discoveryv1.EndpointSlice{}, c.putSlice, c.removeSlice, c.replaceSlices),
+		newFeed(core, "namespaces", &corev1.Namespace{}, c.putNamespace, c.removeNamespace, c.replaceNamespaces),
 	}
-	update := func(k key) { s.update(k, services.Lister(), endpoints.GetIndexer()) }
-	_, err1 := services.Informer().AddEventHandler(onAny(func(o metaObject) { update(key{o.GetNamespace(), o.GetName()}) }))
-	_, err2 := endpoints.AddEventHandler(onAny(func(o metaObject) {
-		update(key{o.GetNamespace(), o.GetLabels()[discoveryv1.LabelServiceName]})
-	}))
-	_, err3 := namespaces.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { s.index.namespaces.Store(o.(*corev1.Namespace).Name, struct{}{}) },
-		DeleteFunc: func(o any) { s.index.namespaces.Delete(nameOf(o)) },
-	})
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return fmt.Errorf("watch the cluster: %w", err)
+	if s.completion != nil {
+		pods := podStore{s.completion}
+		feeds = append(feeds, newFeed(core, "pods", &corev1.Pod{}, pods.put, pods.remove, pods.replace))
 	}
-	factory.StartWithContext(ctx)
-	if err := s.fillIndex(ctx, factory, services.Lister(), endpoints.GetIndexer()); err != nil {
-		return err
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, f := range feeds {
+		running.Go(func() { f.reflector.RunWithContext(ctx) })
 	}
-	<-ctx.Done()
-	factory.Shutdown()
-	return nil
-}
-
-// fillIndex waits for the first full lists and computes everything once more:
-// a Service that came before its slices was computed without them.
-func (s *Server) fillIndex(ctx context.Context, factory informers.SharedInformerFactory, services corelisters.ServiceLister, endpoints cache.Indexer) error {
-	if err := factory.WaitForCacheSyncWithContext(ctx).AsError(); err != nil {
-		if ctx.Err() != nil {
-			return nil // asked to end before there was anything to know
+	for _, f := range feeds {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.listed:
 		}
-		return fmt.Errorf("read the cluster: %w", err)
 	}
-	all, err := services.List(labels.Everything())
-	if err != nil {
-		return fmt.Errorf("list services: %w", err)
-	}
-	for _, svc := range all {
-		s.update(key{svc.Namespace, svc.Name}, services, endpoints)
-	}
+	slog.Info("ready", "services", c.complete())
 	s.synced.Store(true)
-	slog.Info("ready", "services", len(all))
+	debug.FreeOSMemory() // the first lists were many times what is kept of them
+	<-ctx.Done()
 	return nil
 }
 
-// update recomputes one Service.
-func (s *Server) update(k key, services corelisters.ServiceLister, endpoints cache.Indexer) {
-	if k.name == "" {
-		return // a slice that belongs to no Service
-	}
-	s.changes.Lock() // else an older reading could overwrite a newer one
-	defer s.changes.Unlock()
-	s.serial.Add(1)
-	svc, err := services.Services(k.namespace).Get(k.name)
-	if err != nil {
-		s.index.set(k, nil)
-		return
-	}
-	objects, err := endpoints.ByIndex(byService, k.namespace+"/"+k.name)
-	if err != nil {
-		slog.Error("endpoint slices not found by service", "service", k, "err", err)
-		return
-	}
-	slicesOf := make([]*discoveryv1.EndpointSlice, 0, len(objects))
-	for _, o := range objects {
-		slicesOf = append(slicesOf, o.(*discoveryv1.EndpointSlice))
-	}
-	s.index.set(k, compute(svc, slicesOf))
+// feed is what a Reflector fills: it passes each object on and keeps none.
+type feed struct {
+	reflector   *cache.Reflector
+	put, remove func(object any)
+	replace     func(objects []any)
+	listed      chan struct{} // closed after the first full list
+	once        sync.Once
 }
 
-func sliceService(object any) ([]string, error) {
-	slice, ok := object.(*discoveryv1.EndpointSlice)
-	if !ok || slice.Labels[discoveryv1.LabelServiceName] == "" {
-		return nil, nil
-	}
-	return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
+// retry: how long until a lost API server is tried again. client-go's default
+// ends at 30 s, for thousands of nodes; a change must not wait so long here.
+var retry = wait.Backoff{Duration: 50 * time.Millisecond, Factor: 1.5, Steps: 10, Cap: time.Second, Jitter: 0.2}
+
+func newFeed(client rest.Interface, resource string, kind runtime.Object, put, remove func(any), replace func([]any)) *feed {
+	f := &feed{put: put, remove: remove, replace: replace, listed: make(chan struct{})}
+	source := cache.NewListWatchFromClient(client, resource, metav1.NamespaceAll, fields.Everything())
+	backoff := retry
+	f.reflector = cache.NewReflectorWithOptions(source, kind, f, cache.ReflectorOptions{Name: resource, Backoff: &backoff})
+	return f
 }
 
-// metaObject is what add, update and delete have in common.
-type metaObject interface {
-	GetName() string
-	GetNamespace() string
-	GetLabels() map[string]string
+// Add, Update, Delete, Replace and Resync are what a Reflector calls.
+func (f *feed) Add(object any) error {
+	f.put(object)
+	return nil
 }
 
-// onAny calls f for every event; for a change with the object before it too,
-// whose slice may have belonged to another Service.
-func onAny(f func(metaObject)) cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(o any) { f(o.(metaObject)) },
-		UpdateFunc: func(before, after any) {
-			old, now := before.(metaObject), after.(metaObject)
-			if old.GetLabels()[discoveryv1.LabelServiceName] != now.GetLabels()[discoveryv1.LabelServiceName] {
-				f(old)
-			}
-			f(now)
-		},
-		DeleteFunc: func(o any) {
-			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = unknown.Obj
-			}
-			if object, ok := o.(metaObject); ok {
-				f(object)
-			}
-		},
-	}
+// Update is Add.
+func (f *feed) Update(object any) error { return f.Add(object) }
+
+// Delete passes a deleted object on, as it was last.
+func (f *feed) Delete(object any) error {
+	f.remove(object)
+	return nil
 }
 
-func nameOf(o any) string {
-	if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
-		o = unknown.Obj
-	}
-	if object, ok := o.(metaObject); ok {
-		return object.GetName()
-	}
-	return ""
+// Replace passes on a list: all there is, now.
+func (f *feed) Replace(objects []any, _ string) error {
+	f.replace(objects)
+	f.once.Do(func() { close(f.listed) })
+	return nil
 }
 
-// trim drops what no answer needs before an object is kept.
+// Resync has nothing to do.
+func (f *feed) Resync() error { return nil }
+
+// Transformer drops what no answer needs while a list is still coming in.
+func (f *feed) Transformer() cache.TransformFunc { return trim }
+
 func trim(object any) (any, error) {
 	if accessor, err := meta.Accessor(object); err == nil {
 		accessor.SetManagedFields(nil)
-		accessor.SetAnnotations(nil)
+		accessor.SetOwnerReferences(nil)
+		annotations := accessor.GetAnnotations()
+		if trigger, ok := annotations[corev1.EndpointsLastChangeTriggerTime]; ok {
+			accessor.SetAnnotations(map[string]string{corev1.EndpointsLastChangeTriggerTime: trigger})
+		} else {
+			accessor.SetAnnotations(nil)
+		}
 	}
 	return object, nil
 }
