@@ -28,7 +28,7 @@ func Down(name string, keepState bool) (found bool, err error) {
 		return false, err
 	}
 	if os.Geteuid() != 0 {
-		return false, errors.New("podarium down needs root: run it with sudo")
+		return false, errors.New("needs root: run it with sudo")
 	}
 	pid, err := findWorld(name)
 	if err != nil {

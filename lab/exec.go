@@ -21,7 +21,7 @@ func NsenterArgs(pid int, command []string) []string {
 // signals and the exit code are the command's own.
 func Exec(labName, node string, command []string) error {
 	if os.Geteuid() != 0 {
-		return errors.New("podarium node exec needs root: run it with sudo")
+		return errors.New("needs root: run it with sudo")
 	}
 	if len(command) == 0 {
 		command = []string{"/bin/sh"}

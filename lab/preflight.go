@@ -19,7 +19,7 @@ type need struct {
 
 // needs are checked before anything is done, so that nothing is half done.
 var needs = []need{
-	{func() bool { return os.Geteuid() == 0 }, "podarium up needs root: run it with sudo"},
+	{func() bool { return os.Geteuid() == 0 }, "needs root: run it with sudo"},
 	{program("iptables-restore"), "iptables is missing: apt-get install iptables"},
 	{program("runc"), "runc is missing: apt-get install runc"},
 	{program("nsenter"), "nsenter is missing: apt-get install util-linux"},

@@ -31,8 +31,8 @@ func imageCommand(ctx context.Context, args []string) error {
 	root := flags.String("image-root", "", "`directory` of the store; empty: the lab's, which all its nodes share")
 	proxy := flags.String("image-pull-proxy", "", "HTTP proxy for pulls, unix:///`socket`")
 	insecure := flags.Bool("insecure", false, "pull by plain http")
-	if err := flags.Parse(args[1:]); err != nil {
-		return exitOnUsage(err)
+	if err := parseSome(flags, args[1:]); err != nil {
+		return err
 	}
 	if *root == "" {
 		cfg, err := world.Load(name)

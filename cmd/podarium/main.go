@@ -70,6 +70,7 @@ func run(ctx context.Context, args []string) int {
 	}
 	err := cmd.run(ctx, rest)
 	var code exitCode
+	var wrong usageError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
@@ -77,6 +78,9 @@ func run(ctx context.Context, args []string) int {
 		return int(code)
 	default:
 		fmt.Fprintf(os.Stderr, "podarium %s: %v\n", cmd.name, err)
+		if errors.As(err, &wrong) {
+			return 2
+		}
 		return 1
 	}
 }

@@ -27,8 +27,8 @@ func nodeCommand(ctx context.Context, args []string) error {
 	name := labName()
 	flags := newFlagSet("node", nodeHelp)
 	labNameFlag(flags, &name)
-	if err := flags.Parse(args); err != nil {
-		return exitOnUsage(err)
+	if err := parseSome(flags, args); err != nil {
+		return err
 	}
 	args = flags.Args()
 	verb, args := next(args)
