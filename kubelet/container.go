@@ -49,7 +49,9 @@ func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) ti
 	}
 	path := containerPath(pod, c)
 	w.k.event(pod, path, corev1.EventTypeNormal, "Created", "Container created")
-	err = w.k.runtime.Start(w.alive, &record)
+	// Not the context which ends with the pod: the shim would start the container all the same, after
+	// we stopped asking, and nobody would know of it. A start takes 50 ms; the end comes after it.
+	err = w.k.runtime.Start(context.WithoutCancel(w.alive), &record)
 	w.k.releaseStart()
 	if refused, ok := errors.AsType[*runtime.StartError](err); ok {
 		return w.startFailed(pod, c, have, record, refused)
@@ -111,9 +113,6 @@ func (w *worker) forgetOld(old runtime.Record) {
 // startFailed notes an attempt which runc refused: it counts as one that ended with status 128.
 func (w *worker) startFailed(pod *corev1.Pod, c *corev1.Container, have *container, record runtime.Record, refused error) time.Duration {
 	w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "Failed", "Error: "+refused.Error())
-	if w.alive.Err() != nil {
-		return never
-	}
 	exit := shim.Exit{Code: 128, Finished: record.Started}
 	if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), exit); err != nil {
 		slog.Error("Writing exit status", "container", c.Name, "error", err)
