@@ -12,6 +12,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
@@ -21,6 +23,7 @@ import (
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/nftables"
 )
 
 const proxyHelp = `kube-proxy makes Services reachable on a node: it watches Services and
@@ -47,7 +50,7 @@ type proxyFlags struct {
 func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the API server's address and our credentials")
 	flags.StringVar(&f.node, "hostname-override", "", "`name` of our Node; empty: the host name")
-	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables")
+	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables or nftables")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods: what comes from there to a ClusterIP is not masqueraded")
 	flags.StringVar(&f.detectLocal, "detect-local-mode", "ClusterCIDR", "what is a pod of ours: ClusterCIDR, or NodeCIDR (the node's pod range)")
 	flags.StringVar(&f.nodePortAddresses, "nodeport-addresses", "", "`ranges` whose addresses on this node take node ports; empty: all addresses")
@@ -62,8 +65,8 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 
 func (f *proxyFlags) validate() error {
 	var errs []error
-	if f.mode != "iptables" {
-		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables", f.mode))
+	if f.mode != "iptables" && f.mode != "nftables" {
+		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables or nftables", f.mode))
 	}
 	if f.detectLocal != "ClusterCIDR" && f.detectLocal != "NodeCIDR" {
 		errs = append(errs, fmt.Errorf("--detect-local-mode %q: must be ClusterCIDR or NodeCIDR", f.detectLocal))
@@ -86,7 +89,7 @@ func proxyCommand(ctx context.Context, args []string) error {
 	}
 	setupLogging(f.verbosity)
 	if f.cleanup {
-		return iptables.Cleanup(ctx)
+		return errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx))
 	}
 	if err := f.validate(); err != nil {
 		return err
@@ -100,42 +103,89 @@ func proxyCommand(ctx context.Context, args []string) error {
 			return fmt.Errorf("read host name: %w", err)
 		}
 	}
-	cfg, err := f.backendConfig(ctx, client)
-	if err != nil {
-		return err
-	}
-	slog.Info("Using iptables Proxier", "node", f.node, "localPods", cfg.LocalPods)
-	backend, err := iptables.New(cfg)
+	backend, err := f.backend(ctx, client)
 	if err != nil {
 		return err
 	}
 	return proxy.Run(ctx, proxy.Config{Client: client, Node: f.node, Backend: backend, HealthAddress: f.health, SyncPeriod: f.syncPeriod})
 }
 
-func (f *proxyFlags) backendConfig(ctx context.Context, client kubernetes.Interface) (iptables.Config, error) {
-	cfg := iptables.Config{MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, LocalhostNodePorts: f.localhostNodePorts}
-	var err error
-	if cfg.NodePortAddresses, err = parsePrefixes("--nodeport-addresses", f.nodePortAddresses); err != nil {
-		return cfg, err
+// backend makes the mode's, and removes what the other modes may have left: a
+// packet must not be translated twice.
+func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (proxy.Backend, error) {
+	nodePorts, err := parsePrefixes("--nodeport-addresses", f.nodePortAddresses)
+	if err != nil {
+		return nil, err
 	}
+	ip, pods, err := f.addresses(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	slog.Info("Using "+f.mode+" Proxier", "node", f.node, "localPods", pods)
+	if f.mode == "nftables" {
+		if err := iptables.Cleanup(ctx); err != nil {
+			slog.Info("rules of iptables mode not removed", "err", err)
+		}
+		ranges, err := serviceCIDRs(ctx, client)
+		if err != nil {
+			return nil, err
+		}
+		return nftables.New(nftables.Config{
+			NodeIP: ip, LocalPods: pods, ServiceCIDRs: ranges,
+			MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: nodePorts,
+		}), nil
+	}
+	if err := nftables.Cleanup(ctx); err != nil {
+		slog.Info("rules of nftables mode not removed", "err", err)
+	}
+	return iptables.New(iptables.Config{
+		NodeIP: ip, LocalPods: pods, MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit,
+		LocalhostNodePorts: f.localhostNodePorts, NodePortAddresses: nodePorts,
+	})
+}
+
+// addresses are the node's own and where its pods' packets come from.
+func (f *proxyFlags) addresses(ctx context.Context, client kubernetes.Interface) (netip.Addr, netip.Prefix, error) {
 	pods, err := parsePrefixes("--cluster-cidr", f.clusterCIDR)
 	if err != nil {
-		return cfg, err
+		return netip.Addr{}, netip.Prefix{}, err
 	}
 	node, err := waitNode(ctx, client, f.node, f.detectLocal == "NodeCIDR")
 	if err != nil {
-		return cfg, err
+		return netip.Addr{}, netip.Prefix{}, err
 	}
-	if cfg.NodeIP, err = internalIP(node); err != nil {
-		return cfg, fmt.Errorf("read address of node %s: %w", f.node, err)
+	ip, err := internalIP(node)
+	if err != nil {
+		return netip.Addr{}, netip.Prefix{}, fmt.Errorf("read address of node %s: %w", f.node, err)
 	}
 	if f.detectLocal == "NodeCIDR" {
 		pods, err = parsePrefixes("pod CIDR of "+f.node, node.Spec.PodCIDR)
 	}
-	if err == nil && len(pods) > 0 {
-		cfg.LocalPods = pods[0]
+	if err != nil || len(pods) == 0 {
+		return ip, netip.Prefix{}, err
 	}
-	return cfg, err
+	return ip, pods[0], nil
+}
+
+// serviceCIDRs are the ranges of all ClusterIPs; a server that does not keep
+// them as objects leaves the rule that needs them out.
+func serviceCIDRs(ctx context.Context, client kubernetes.Interface) ([]netip.Prefix, error) {
+	list, err := client.NetworkingV1().ServiceCIDRs().List(ctx, metav1.ListOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list service CIDRs: %w", err)
+	}
+	var ranges []netip.Prefix
+	for _, item := range list.Items {
+		prefixes, err := parsePrefixes("service CIDR "+item.Name, strings.Join(item.Spec.CIDRs, ","))
+		if err != nil {
+			return nil, err
+		}
+		ranges = append(ranges, prefixes...)
+	}
+	return ranges, nil
 }
 
 // waitNode waits until our Node is registered, with an address and, when

@@ -51,7 +51,7 @@ func Default() Config {
 
 // proxyModes and podNetworks are what the components can do today.
 var (
-	proxyModes  = []string{"iptables", "none"}
+	proxyModes  = []string{"iptables", "nftables", "none"}
 	podNetworks = []string{"host-gw", "none"}
 )
 

@@ -1,103 +1,33 @@
 package iptables
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"flag"
-	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/podarium/podarium/internal/iptables"
-	"github.com/podarium/podarium/internal/netns/nstest"
-	"github.com/podarium/podarium/proxy"
+	"github.com/podarium/podarium/proxy/proxytest"
 )
 
-var update = flag.Bool("update", false, "write the rules of testdata/own-*.txtar anew; kube-proxy's own (all others) are never written")
-
-// kubernetesService is in every cluster.
-const kubernetesService = `
-apiVersion: v1
-kind: Service
-metadata: {name: kubernetes, namespace: default}
-spec:
-  clusterIP: 10.96.0.1
-  clusterIPs: [10.96.0.1]
-  ports: [{name: https, protocol: TCP, port: 443, targetPort: 6443}]
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata:
-  name: kubernetes
-  namespace: default
-  labels: {kubernetes.io/service-name: kubernetes}
-addressType: IPv4
-endpoints: [{addresses: [192.168.56.11], conditions: {ready: true}}]
-ports: [{name: https, protocol: TCP, port: 6443}]
-`
-
-// TestSituations: each file in testdata is a cluster, and the rules which
-// kube-proxy 1.36.2 has for it on node-1 (192.168.56.11, zone z1). Ours must
-// be the same in the kernel's own words: a full sync of the objects, and also
-// step by step, over what was there before, where the file has earlier states.
+// TestSituations: our rules must be kube-proxy's in the kernel's own words: by
+// a full sync of the objects, and also step by step, over what was there
+// before, where the situation has earlier states.
 func TestSituations(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) < 50 {
-		t.Fatalf("%d situations: %v", len(files), err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) { situation(t, file) })
-	}
-}
-
-func situation(t *testing.T, file string) {
-	t.Helper()
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	section := func(name string) string {
-		for _, f := range archive.Files {
-			if f.Name == name {
-				return string(f.Data)
+	for _, s := range proxytest.Situations(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			node := newNode(t, s.Flags)
+			for _, objects := range append(s.Before, s.Objects) {
+				node.sync(t, objects)
 			}
-		}
-		return ""
-	}
-	node := newNode(t, strings.Fields(section("flags")))
-	for _, f := range archive.Files {
-		if strings.HasPrefix(f.Name, "objects-before") {
-			node.sync(t, string(f.Data))
-		}
-	}
-	node.sync(t, section("objects.yaml"))
-	got, want := normalise(node.saved(t)), section("iptables.txt")
-	if *update && strings.HasPrefix(filepath.Base(file), "own-") {
-		for i := range archive.Files {
-			if archive.Files[i].Name == "iptables.txt" {
-				archive.Files[i].Data = []byte(got)
+			if diff := cmp.Diff(s.Rules["iptables"], normalise(node.saved(t))); diff != "" {
+				t.Errorf("rules differ (-kube-proxy +ours):\n%s", diff)
 			}
-		}
-		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("rules differ (-kube-proxy +ours):\n%s", diff)
+		})
 	}
 }
 
@@ -108,9 +38,7 @@ type testNode struct {
 
 func newNode(t *testing.T, flags []string) *testNode {
 	t.Helper()
-	nstest.Enter(t)
-	nstest.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire")
-	nstest.Run(t, "ip", "addr", "add", "192.168.56.11/24", "dev", "eth0")
+	proxytest.Node(t)
 	cfg := Config{MasqueradeBit: 14, LocalhostNodePorts: true, NodeIP: netip.MustParseAddr("192.168.56.11")}
 	for _, flag := range flags {
 		name, value, _ := strings.Cut(flag, "=")
@@ -138,11 +66,7 @@ func newNode(t *testing.T, flags []string) *testNode {
 
 func (n *testNode) sync(t *testing.T, objects string) {
 	t.Helper()
-	model := proxy.NewModel("node-1")
-	model.SetZone("z1")
-	load(t, model, kubernetesService)
-	load(t, model, objects)
-	if err := n.backend.Sync(context.Background(), model.Snapshot()); err != nil {
+	if err := n.backend.Sync(context.Background(), proxytest.Snapshot(t, objects)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -158,40 +82,6 @@ func (n *testNode) saved(t *testing.T) string {
 		all.Write(saved)
 	}
 	return all.String()
-}
-
-func load(t *testing.T, model *proxy.Model, documents string) {
-	t.Helper()
-	reader := yaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(documents)))
-	for {
-		buf := make([]byte, 1<<20)
-		n, err := reader.Read(buf)
-		if errors.Is(err, io.EOF) {
-			return
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(bytes.TrimSpace(withoutComments(buf[:n]))) == 0 {
-			continue
-		}
-		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(buf[:n], nil, nil)
-		if err != nil {
-			t.Fatalf("decode %s: %v", buf[:n], err)
-		}
-		switch o := object.(type) {
-		case *corev1.Service:
-			model.SetService(o)
-		case *discoveryv1.EndpointSlice:
-			model.SetSlice(o)
-		default:
-			t.Fatalf("a %T is not for a proxy", o)
-		}
-	}
-}
-
-func withoutComments(document []byte) []byte {
-	return regexp.MustCompile(`(?m)^#.*$`).ReplaceAll(document, nil)
 }
 
 // dispatchChains have no order of their own: kube-proxy writes their rules as

@@ -1,0 +1,208 @@
+package nftables
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Ruleset is all that nftables mode wants to have in its table.
+type Ruleset struct {
+	chains map[string]*chain
+	sets   map[string]*set
+}
+
+// chain is a chain's declaration, such as its hook, and its rules.
+type chain struct {
+	options string
+	rules   []string
+}
+
+// set is a set or a map, its declaration and its elements with their verdicts
+// ("" in a set).
+type set struct {
+	kind     string // "set" or "map"
+	options  string
+	elements map[string]string
+}
+
+func newRuleset() *Ruleset {
+	return &Ruleset{chains: map[string]*chain{}, sets: map[string]*set{}}
+}
+
+// chain declares a chain.
+func (r *Ruleset) chain(name, options string) {
+	if r.chains[name] == nil {
+		r.chains[name] = &chain{options: options}
+	}
+}
+
+func (r *Ruleset) add(name, rule string) {
+	r.chain(name, "")
+	r.chains[name].rules = append(r.chains[name].rules, rule)
+}
+
+func (r *Ruleset) set(kind, name, options string) {
+	if r.sets[name] == nil {
+		r.sets[name] = &set{kind: kind, options: options, elements: map[string]string{}}
+	}
+}
+
+// element puts an element into a set, or with a verdict into a map.
+func (r *Ruleset) element(name, key, verdict string) {
+	text := key
+	if verdict != "" {
+		text += " : " + verdict
+	}
+	r.sets[name].elements[key] = text
+}
+
+// commented is element for maps whose elements carry the Service's name.
+func (r *Ruleset) commented(name, key, comment, verdict string) {
+	r.sets[name].elements[key] = fmt.Sprintf("%s comment %q : %s", key, comment, verdict)
+}
+
+// existing is what a table holds by name, for a proxy which has just started.
+type existing struct {
+	chains, sets, maps []string
+}
+
+// difference is the transaction that gets from old to new; empty when nothing
+// has changed. Only elements that have changed are touched, so the cost of a
+// change does not grow with the cluster.
+func difference(old, new *Ruleset) string {
+	t := &transaction{}
+	changed := []string{}
+	for _, name := range sorted(new.chains) {
+		if before := old.chains[name]; before == nil || !slices.Equal(before.rules, new.chains[name].rules) {
+			changed = append(changed, name)
+		}
+	}
+	t.declare(new, func(name string) bool { return old.sets[name] == nil }, changed)
+	for _, name := range sorted(old.sets) {
+		if after := new.sets[name]; after != nil {
+			t.removeElements(name, old.sets[name].elements, after.elements)
+			continue
+		}
+		t.gone("delete %s ip %s %s", old.sets[name].kind, table, name)
+	}
+	for _, name := range sorted(old.chains) {
+		if new.chains[name] == nil {
+			t.flush("flush chain ip %s %s", table, name)
+			t.gone("delete chain ip %s %s", table, name)
+		}
+	}
+	for _, name := range sorted(new.sets) {
+		before := map[string]string{}
+		if old.sets[name] != nil {
+			before = old.sets[name].elements
+		}
+		t.addElements(name, before, new.sets[name].elements)
+	}
+	t.addRules(new, changed)
+	return t.String()
+}
+
+// everything is the transaction for a table of which only the names are known:
+// all anew, and without what a proxy before us has left. It is still one
+// transaction: no packet meets half of it. The clients that affinity sets
+// remember stay remembered.
+func everything(new *Ruleset, have existing) string {
+	t := &transaction{}
+	t.first(`add table ip %s { comment "rules for kube-proxy" ; }`, table)
+	t.declare(new, func(string) bool { return true }, sorted(new.chains))
+	for _, name := range have.chains {
+		t.flush("flush chain ip %s %s", table, name)
+		if new.chains[name] == nil {
+			t.gone("delete chain ip %s %s", table, name)
+		}
+	}
+	for kind, names := range map[string][]string{"set": have.sets, "map": have.maps} {
+		for _, name := range names {
+			if new.sets[name] == nil {
+				t.gone("delete %s ip %s %s", kind, table, name)
+			} else if !strings.HasPrefix(name, affinityPrefix) {
+				t.flush("flush %s ip %s %s", kind, table, name)
+			}
+		}
+	}
+	for _, name := range sorted(new.sets) {
+		t.addElements(name, nil, new.sets[name].elements)
+	}
+	t.addRules(new, sorted(new.chains))
+	return t.String()
+}
+
+// transaction orders commands so that what is referred to is there before, and
+// nothing is removed that is still referred to.
+type transaction struct {
+	declarations, flushes, elements, rules, removals []string
+}
+
+func (t *transaction) first(format string, args ...any) {
+	t.declarations = append(t.declarations, fmt.Sprintf(format, args...))
+}
+
+func (t *transaction) flush(format string, args ...any) {
+	t.flushes = append(t.flushes, fmt.Sprintf(format, args...))
+}
+
+func (t *transaction) gone(format string, args ...any) {
+	t.removals = append(t.removals, fmt.Sprintf(format, args...))
+}
+
+// declare names the sets that are new and the chains that change, which are
+// emptied, in front of everything.
+func (t *transaction) declare(new *Ruleset, isNewSet func(string) bool, changed []string) {
+	for _, name := range sorted(new.sets) {
+		if isNewSet(name) {
+			t.first("add %s ip %s %s { %s }", new.sets[name].kind, table, name, new.sets[name].options)
+		}
+	}
+	for _, name := range changed {
+		options := ""
+		if o := new.chains[name].options; o != "" {
+			options = " { " + o + " }"
+		}
+		t.first("add chain ip %s %s%s", table, name, options)
+		t.flush("flush chain ip %s %s", table, name)
+	}
+}
+
+func (t *transaction) removeElements(name string, before, after map[string]string) {
+	for _, key := range sorted(before) {
+		if after[key] != before[key] {
+			t.elements = append(t.elements, fmt.Sprintf("delete element ip %s %s { %s }", table, name, key))
+		}
+	}
+}
+
+func (t *transaction) addElements(name string, before, after map[string]string) {
+	for _, key := range sorted(after) {
+		if before[key] != after[key] {
+			t.elements = append(t.elements, fmt.Sprintf("add element ip %s %s { %s }", table, name, after[key]))
+		}
+	}
+}
+
+func (t *transaction) addRules(new *Ruleset, changed []string) {
+	for _, name := range changed {
+		for _, rule := range new.chains[name].rules {
+			t.rules = append(t.rules, fmt.Sprintf("add rule ip %s %s %s", table, name, rule))
+		}
+	}
+}
+
+// String is what `nft -f` reads.
+func (t *transaction) String() string {
+	var b strings.Builder
+	for _, part := range [][]string{t.declarations, t.flushes, t.elements, t.rules, t.removals} {
+		for _, command := range part {
+			b.WriteString(command + "\n")
+		}
+	}
+	return b.String()
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,153 @@
+package nftables
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/podarium/podarium/proxy"
+)
+
+// Backend is nftables mode. It remembers the rules it has applied, so that a
+// change costs what has changed; after a failure or a restart it knows nothing
+// and begins with a full sync.
+type Backend struct {
+	cfg     Config
+	applied *Ruleset
+}
+
+// New is a backend which has applied nothing yet.
+func New(cfg Config) *Backend { return &Backend{cfg: cfg} }
+
+// Sync makes the table be that of the snapshot.
+func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
+	began := time.Now()
+	addresses, err := b.nodePortAddresses()
+	if err != nil {
+		return err
+	}
+	wanted := plan(snapshot, b.cfg, addresses)
+	full := b.applied == nil
+	text := ""
+	if full {
+		have, err := list(ctx)
+		if err != nil {
+			return err
+		}
+		text = everything(wanted, have)
+	} else {
+		text = difference(b.applied, wanted)
+	}
+	if text == "" {
+		return nil
+	}
+	b.applied = nil // until we know better
+	if err := run(ctx, text); err != nil {
+		return fmt.Errorf("apply rules: %w", err)
+	}
+	b.applied = wanted
+	slog.Info("rules applied", "full", full, "servicePorts", len(snapshot.Ports), "endpoints", snapshot.Endpoints,
+		"commands", strings.Count(text, "\n"), "elapsed", time.Since(began).Round(time.Microsecond))
+	return nil
+}
+
+// Check tells whether the table is still there with its hooks.
+func (b *Backend) Check(ctx context.Context) (bool, error) {
+	have, err := list(ctx)
+	if err != nil {
+		return false, err
+	}
+	if slices.Contains(have.chains, servicesChain) {
+		return true, nil
+	}
+	b.applied = nil
+	return false, nil
+}
+
+// run gives nft a transaction: all of it happens, or nothing.
+func run(ctx context.Context, text string) error {
+	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(text)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("nft -f: %w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return nil
+}
+
+// list reads the names of what is in the table; none when there is no table.
+func list(ctx context.Context) (existing, error) {
+	var have existing
+	cmd := exec.CommandContext(ctx, "nft", "--json", "--terse", "list", "table", "ip", table)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		if strings.Contains(stderr.String(), "No such file or directory") { // nft is not localized
+			return have, nil
+		}
+		return have, fmt.Errorf("nft list table ip %s: %w: %s", table, err, strings.TrimSpace(stderr.String()))
+	}
+	var answer struct {
+		Nftables []map[string]json.RawMessage `json:"nftables"`
+	}
+	if err := json.Unmarshal(out, &answer); err != nil {
+		return have, fmt.Errorf("read nft's answer: %w", err)
+	}
+	for _, object := range answer.Nftables {
+		for kind, raw := range object {
+			var named struct {
+				Name string `json:"name"`
+			}
+			if json.Unmarshal(raw, &named) != nil {
+				continue // not an object with a name, such as the version line
+			}
+			switch kind {
+			case "chain":
+				have.chains = append(have.chains, named.Name)
+			case "set":
+				have.sets = append(have.sets, named.Name)
+			case "map":
+				have.maps = append(have.maps, named.Name)
+			}
+		}
+	}
+	return have, nil
+}
+
+// nodePortAddresses are the node's addresses that take node ports: its own, or
+// those in the configured ranges; never 127.0.0.1, which nftables mode leaves
+// alone.
+func (b *Backend) nodePortAddresses() ([]netip.Addr, error) {
+	if len(b.cfg.NodePortAddresses) == 0 {
+		return []netip.Addr{b.cfg.NodeIP}, nil
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, fmt.Errorf("list the node's addresses: %w", err)
+	}
+	var addrs []netip.Addr
+	for _, a := range own {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err != nil || !prefix.Addr().Is4() || prefix.Addr().IsLoopback() {
+			continue
+		}
+		if slices.ContainsFunc(b.cfg.NodePortAddresses, func(r netip.Prefix) bool { return r.Contains(prefix.Addr()) }) {
+			addrs = append(addrs, prefix.Addr())
+		}
+	}
+	if len(addrs) == 0 {
+		return nil, errors.New("--nodeport-addresses: no address of this node is in these ranges, so node ports would answer nowhere")
+	}
+	return addrs, nil
+}

@@ -1,0 +1,137 @@
+// Package proxytest gives the tests of all proxy modes the same clusters.
+//
+// proxy/testdata has a file for each situation: the Services and EndpointSlices
+// of a cluster, and the rules which kube-proxy 1.36.2 made of them on node-1
+// (192.168.56.11, zone z1, pods 10.244.1.0/24), in each mode.
+package proxytest
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/podarium/podarium/internal/netns/nstest"
+	"github.com/podarium/podarium/proxy"
+)
+
+// Situation is a cluster and what kube-proxy made of it.
+type Situation struct {
+	Name    string
+	Flags   []string // of kube-proxy, such as --cluster-cidr=10.244.0.0/16
+	Before  []string // what was there earlier, in order, as YAML
+	Objects string   // what is there, as YAML
+	Rules   map[string]string
+}
+
+// Situations reads all of them. They lie two folders up from a mode's tests.
+func Situations(t *testing.T) []Situation {
+	t.Helper()
+	files, err := filepath.Glob("../testdata/*.txtar")
+	if err != nil || len(files) < 50 {
+		t.Fatalf("%d situations: %v", len(files), err)
+	}
+	var list []Situation
+	for _, file := range files {
+		archive, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Situation{Name: strings.TrimSuffix(filepath.Base(file), ".txtar"), Rules: map[string]string{}}
+		for _, f := range archive.Files {
+			switch {
+			case f.Name == "flags":
+				s.Flags = strings.Fields(string(f.Data))
+			case strings.HasPrefix(f.Name, "objects-before"):
+				s.Before = append(s.Before, string(f.Data))
+			case f.Name == "objects.yaml":
+				s.Objects = string(f.Data)
+			default:
+				s.Rules[strings.TrimSuffix(f.Name, ".txt")] = string(f.Data)
+			}
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// Node moves the test onto node-1: a network namespace with its address. eth0
+// stays down until a test needs it.
+func Node(t *testing.T) {
+	t.Helper()
+	nstest.Enter(t)
+	nstest.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire")
+	nstest.Run(t, "ip", "addr", "add", "192.168.56.11/24", "dev", "eth0")
+}
+
+// kubernetesService is in every cluster.
+const kubernetesService = `
+apiVersion: v1
+kind: Service
+metadata: {name: kubernetes, namespace: default}
+spec:
+  clusterIP: 10.96.0.1
+  clusterIPs: [10.96.0.1]
+  ports: [{name: https, protocol: TCP, port: 443, targetPort: 6443}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: kubernetes
+  namespace: default
+  labels: {kubernetes.io/service-name: kubernetes}
+addressType: IPv4
+endpoints: [{addresses: [192.168.56.11], conditions: {ready: true}}]
+ports: [{name: https, protocol: TCP, port: 6443}]
+`
+
+// Snapshot is what node-1 decides for a cluster given as YAML documents.
+func Snapshot(t *testing.T, objects string) *proxy.Snapshot {
+	t.Helper()
+	model := proxy.NewModel("node-1")
+	model.SetZone("z1")
+	load(t, model, kubernetesService)
+	load(t, model, objects)
+	return model.Snapshot()
+}
+
+var comments = regexp.MustCompile(`(?m)^#.*$`)
+
+func load(t *testing.T, model *proxy.Model, documents string) {
+	t.Helper()
+	reader := yaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(documents)))
+	for {
+		buf := make([]byte, 1<<20)
+		n, err := reader.Read(buf)
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(bytes.TrimSpace(comments.ReplaceAll(buf[:n], nil))) == 0 {
+			continue
+		}
+		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(buf[:n], nil, nil)
+		if err != nil {
+			t.Fatalf("decode %s: %v", buf[:n], err)
+		}
+		switch o := object.(type) {
+		case *corev1.Service:
+			model.SetService(o)
+		case *discoveryv1.EndpointSlice:
+			model.SetSlice(o)
+		default:
+			t.Fatalf("a %T is not for a proxy", o)
+		}
+	}
+}
