@@ -26,6 +26,9 @@ func Run(ctx context.Context, labName string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if cfg.ProxyMode != "iptables" {
+		return fmt.Errorf("the story is told with the rules of iptables mode, and lab %s uses %s: start one with `podarium up --name story`", labName, cfg.ProxyMode)
+	}
 	ctx, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
 	t := &tale{shell: shell{cfg: cfg, out: out, began: time.Now()}}
