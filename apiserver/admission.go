@@ -8,6 +8,7 @@ import (
 
 	"github.com/podarium/podarium/apiserver/auth"
 	"github.com/podarium/podarium/apiserver/resource"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,9 @@ func (s *Server) admitCreate(ctx context.Context, kind *resource.Kind, obj resou
 	if err := s.restrictNode(ctx, kind, obj, nil, ""); err != nil {
 		return err
 	}
+	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
+		signRequestor(ctx, csr)
+	}
 	if pod, ok := obj.(*corev1.Pod); ok {
 		if err := s.giveAccount(ctx, pod); err != nil {
 			return err
@@ -36,6 +40,11 @@ func (s *Server) admitCreate(ctx context.Context, kind *resource.Kind, obj resou
 }
 
 func (s *Server) admitUpdate(ctx context.Context, kind *resource.Kind, obj, current resource.Object, subresource string) error {
+	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok && subresource != "" {
+		if err := s.mayDecide(ctx, csr, subresource); err != nil {
+			return err
+		}
+	}
 	return s.restrictNode(ctx, kind, obj, current, subresource)
 }
 

@@ -92,7 +92,6 @@ func (a *allocation) assignIP(svc *corev1.Service, held map[string]bool) error {
 	if !resource.NeedsClusterIP(svc) {
 		return nil
 	}
-	r := a.s.serviceIPs
 	path := field.NewPath("spec", "clusterIPs")
 	invalid := func(detail string) error {
 		ips := svc.Spec.ClusterIPs
@@ -102,7 +101,7 @@ func (a *allocation) assignIP(svc *corev1.Service, held map[string]bool) error {
 		return apierrors.NewInvalid(resource.Service.GK(), svc.Name, field.ErrorList{field.Invalid(path, ips, detail)})
 	}
 	if len(svc.Spec.ClusterIPs) == 0 {
-		ip, err := r.Pick(func(ip netip.Addr) bool { return a.isTaken(resource.IPAddress.Key("", ip.String())) })
+		ip, err := a.s.pickServiceIP(func(ip netip.Addr) bool { return a.isTaken(resource.IPAddress.Key("", ip.String())) })
 		if err != nil {
 			return invalid(fmt.Sprintf("failed to allocate IP: %v", err))
 		}
@@ -116,7 +115,7 @@ func (a *allocation) assignIP(svc *corev1.Service, held map[string]bool) error {
 	}
 	ip, err := netip.ParseAddr(text)
 	if err == nil {
-		err = r.Check(ip)
+		err = a.s.checkServiceIP(ip)
 	}
 	if err == nil && a.isTaken(key) {
 		err = clusterip.ErrAllocated

@@ -46,6 +46,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if err := s.ensureServiceCIDR(ctx); err != nil {
+		return err
+	}
 	if err := s.repairClaims(ctx); err != nil {
 		return err
 	}

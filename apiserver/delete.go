@@ -112,7 +112,7 @@ func (s *Server) deleteObject(ctx context.Context, kind *resource.Kind, namespac
 // markDeleted writes the wish to delete into the object: when, with how much
 // grace, and what shall become of its dependents.
 func markDeleted(kind *resource.Kind, obj resource.Object, o *metav1.DeleteOptions, now time.Time) {
-	propagate(obj, o)
+	propagate(kind, obj, o)
 	grace := gracePeriod(kind, obj, o)
 	if old := obj.GetDeletionTimestamp(); old != nil {
 		have := obj.GetDeletionGracePeriodSeconds()
@@ -158,7 +158,7 @@ func gracePeriod(kind *resource.Kind, obj resource.Object, o *metav1.DeleteOptio
 // propagate sets the finalizers that ask the garbage collector for more than
 // its usual work: "orphan" to cut the dependents loose first, "foregroundDeletion"
 // to delete them before their owner.
-func propagate(obj resource.Object, o *metav1.DeleteOptions) {
+func propagate(kind *resource.Kind, obj resource.Object, o *metav1.DeleteOptions) {
 	policy := metav1.DeletePropagationBackground
 	switch {
 	case o.PropagationPolicy != nil:
@@ -169,6 +169,8 @@ func propagate(obj resource.Object, o *metav1.DeleteOptions) {
 		policy = metav1.DeletePropagationOrphan
 	case o.OrphanDependents == nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
 		policy = metav1.DeletePropagationForeground
+	case o.OrphanDependents == nil && kind.OrphanByDefault:
+		policy = metav1.DeletePropagationOrphan
 	}
 	finalizers := slices.DeleteFunc(slices.Clone(obj.GetFinalizers()), func(f string) bool {
 		return f == metav1.FinalizerOrphanDependents || f == metav1.FinalizerDeleteDependents

@@ -134,6 +134,9 @@ func scaleOf(obj resource.Object) *autoscalingv1.Scale {
 	case *appsv1.Deployment:
 		scale.Spec.Replicas, scale.Status.Replicas = deref(o.Spec.Replicas), o.Status.Replicas
 		selector, _ = metav1.LabelSelectorAsSelector(o.Spec.Selector)
+	case *appsv1.StatefulSet:
+		scale.Spec.Replicas, scale.Status.Replicas = deref(o.Spec.Replicas), o.Status.Replicas
+		selector, _ = metav1.LabelSelectorAsSelector(o.Spec.Selector)
 	}
 	scale.Status.Selector = selector.String()
 	return scale
@@ -146,6 +149,8 @@ func setReplicas(obj resource.Object, n int32) {
 	case *appsv1.ReplicaSet:
 		o.Spec.Replicas = &n
 	case *appsv1.Deployment:
+		o.Spec.Replicas = &n
+	case *appsv1.StatefulSet:
 		o.Spec.Replicas = &n
 	}
 }

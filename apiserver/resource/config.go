@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -8,6 +9,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -188,14 +190,37 @@ var IPAddress = &Kind{
 var PriorityClass = &Kind{
 	GroupVersion: schedulingv1.SchemeGroupVersion,
 	Kind:         "PriorityClass", Plural: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"},
-	Prefix:  "/registry/priorityclasses/",
-	New:     func() Object { return &schedulingv1.PriorityClass{} },
-	NewList: func() runtime.Object { return &schedulingv1.PriorityClassList{} },
-	Default: on(func(p *schedulingv1.PriorityClass) { setPtr(&p.PreemptionPolicy, corev1.PreemptLowerPriority) }),
+	Prefix: "/registry/priorityclasses/", Generation: true,
+	New:      func() Object { return &schedulingv1.PriorityClass{} },
+	NewList:  func() runtime.Object { return &schedulingv1.PriorityClassList{} },
+	Default:  on(func(p *schedulingv1.PriorityClass) { setPtr(&p.PreemptionPolicy, corev1.PreemptLowerPriority) }),
+	Validate: check(validatePriorityClass),
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Value", "integer"), column("Global-Default", "boolean"), column("Age", "string"), column("PreemptionPolicy", "string"),
 	},
 	Row: row(func(p *schedulingv1.PriorityClass, now time.Time) []any {
 		return []any{p.Name, int64(p.Value), p.GlobalDefault, created(p, now), string(*p.PreemptionPolicy)}
 	}),
+}
+
+// validatePriorityClass: a class means the same as long as it exists, and the
+// system's own names and heights are taken.
+func validatePriorityClass(p, old *schedulingv1.PriorityClass) field.ErrorList {
+	var errs field.ErrorList
+	if old != nil {
+		if p.Value != old.Value {
+			errs = append(errs, field.Forbidden(field.NewPath("value"), "may not be changed in an update."))
+		}
+		return append(errs, apivalidation.ValidateImmutableField(p.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy"))...)
+	}
+	const system, highest = "system-", 1000000000
+	known := map[string]int32{"system-node-critical": 2000001000, "system-cluster-critical": 2000000000}
+	switch value, ok := known[p.Name]; {
+	case ok && value == p.Value:
+	case strings.HasPrefix(p.Name, system):
+		errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), "priority class names with '"+system+"' prefix are reserved for system use only. error: "+p.Name+" is not a known system priority class"))
+	case p.Value > highest:
+		errs = append(errs, field.Forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000"))
+	}
+	return append(errs, supported(*p.PreemptionPolicy, field.NewPath("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
 }

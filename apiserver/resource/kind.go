@@ -74,6 +74,10 @@ type Kind struct {
 	// ReturnDeleted: deleting answers with the object and not with a Status.
 	ReturnDeleted bool
 
+	// OrphanByDefault: who deletes without saying what shall become of the
+	// dependents leaves them alone. Kinds of old do so.
+	OrphanByDefault bool
+
 	// CreateOnUpdate: PUT on a name that does not exist creates it.
 	CreateOnUpdate bool
 

@@ -5,6 +5,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -30,13 +32,16 @@ var Internal = []*Kind{NodePort, MasterLease}
 // tells them (the order kubectl tries for a short name).
 var Kinds = []*Kind{
 	ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, Secret, ServiceAccount, Service,
-	ControllerRevision, DaemonSet, Deployment, ReplicaSet,
+	ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 	EventsEvent,
-	Lease,
-	EndpointSlice,
-	IPAddress,
+	Job,
+	CertificateSigningRequest,
+	IngressClass, Ingress, IPAddress, NetworkPolicy, ServiceCIDR,
+	PodDisruptionBudget,
 	ClusterRoleBinding, ClusterRole, RoleBinding, Role,
 	PriorityClass,
+	Lease,
+	EndpointSlice,
 }
 
 // NewScheme maps kinds to Go types: those that are stored, and those that only
@@ -44,7 +49,7 @@ var Kinds = []*Kind{
 func NewScheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, eventsv1.AddToScheme, coordinationv1.AddToScheme,
+		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, batchv1.AddToScheme, certificatesv1.AddToScheme, eventsv1.AddToScheme, coordinationv1.AddToScheme,
 		discoveryv1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, schedulingv1.AddToScheme, policyv1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme, metav1.AddMetaToScheme,
 	} {

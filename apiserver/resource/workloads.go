@@ -36,7 +36,7 @@ var ReplicationController = &Kind{
 	Fields: selectable(func(r *corev1.ReplicationController) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
 	}),
-	Status: true, Generation: true, Subresources: []Subresource{scale},
+	Status: true, Generation: true, Subresources: []Subresource{scale}, OrphanByDefault: true,
 	Columns: replicaColumns,
 	Row: row(func(r *corev1.ReplicationController, now time.Time) []any {
 		var names, images string

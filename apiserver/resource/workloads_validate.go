@@ -13,7 +13,7 @@ import (
 
 // validateTemplate checks the selector and the template that must match it:
 // else the controller would make pods that it does not find again, for ever.
-func validateTemplate(selector *metav1.LabelSelector, t *corev1.PodTemplateSpec) field.ErrorList {
+func validateTemplate(kind string, selector *metav1.LabelSelector, t *corev1.PodTemplateSpec) field.ErrorList {
 	var errs field.ErrorList
 	path := specPath.Child("selector")
 	if selector == nil {
@@ -21,7 +21,7 @@ func validateTemplate(selector *metav1.LabelSelector, t *corev1.PodTemplateSpec)
 	} else {
 		errs = append(errs, metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, path)...)
 		if len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
-			errs = append(errs, field.Invalid(path, selector, "empty selector is invalid for deployment"))
+			errs = append(errs, field.Invalid(path, selector, "empty selector is invalid for "+kind))
 		}
 	}
 	if parsed, err := metav1.LabelSelectorAsSelector(selector); err != nil {
@@ -74,7 +74,7 @@ func validateReplicationController(r, old *corev1.ReplicationController) field.E
 func validateReplicaSet(r, old *appsv1.ReplicaSet) field.ErrorList {
 	errs := validateReplicas(r.Spec.Replicas)
 	errs = append(errs, notNegative(int64(r.Spec.MinReadySeconds), specPath.Child("minReadySeconds"))...)
-	errs = append(errs, validateTemplate(r.Spec.Selector, &r.Spec.Template)...)
+	errs = append(errs, validateTemplate("deployment", r.Spec.Selector, &r.Spec.Template)...)
 	if old != nil {
 		errs = append(errs, immutableSelector(r.Spec.Selector, old.Spec.Selector)...)
 	}
@@ -89,7 +89,7 @@ type deploymentStrategy struct {
 
 func validateDeployment(d, old *appsv1.Deployment) field.ErrorList {
 	errs := validateReplicas(d.Spec.Replicas)
-	errs = append(errs, validateTemplate(d.Spec.Selector, &d.Spec.Template)...)
+	errs = append(errs, validateTemplate("deployment", d.Spec.Selector, &d.Spec.Template)...)
 	errs = append(errs, validateStrategy(&d.Spec.Strategy)...)
 	errs = append(errs, notNegative(int64(d.Spec.MinReadySeconds), specPath.Child("minReadySeconds"))...)
 	if n := d.Spec.RevisionHistoryLimit; n != nil {
@@ -151,7 +151,7 @@ func isZero(n *intstr.IntOrString) bool {
 }
 
 func validateDaemonSet(d, old *appsv1.DaemonSet) field.ErrorList {
-	errs := validateTemplate(d.Spec.Selector, &d.Spec.Template)
+	errs := validateTemplate("daemonset", d.Spec.Selector, &d.Spec.Template)
 	errs = append(errs, notNegative(int64(d.Spec.MinReadySeconds), specPath.Child("minReadySeconds"))...)
 	errs = append(errs, supported(d.Spec.UpdateStrategy.Type, specPath.Child("updateStrategy", "type"), appsv1.OnDeleteDaemonSetStrategyType, appsv1.RollingUpdateDaemonSetStrategyType)...)
 	if old != nil {
