@@ -88,8 +88,8 @@ func (c *answerCache) put(k cacheKey, answer *dns.Msg, now time.Time) {
 		return
 	}
 	packed, err := answer.Pack()
-	if err != nil {
-		return
+	if err != nil || new(dns.Msg).Unpack(packed) != nil {
+		return // what an upstream sent can be read, but not written down again
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -127,7 +127,7 @@ func (c *answerCache) count(denial bool) int {
 func (it *item) message(now time.Time) *dns.Msg {
 	m := new(dns.Msg)
 	if err := m.Unpack(it.packed); err != nil {
-		return nil // it was packed by us
+		return nil // not so: put has tried
 	}
 	age, stale := uint32(now.Sub(it.stored).Seconds()), !now.Before(it.expires)
 	for _, section := range [][]dns.RR{m.Answer, m.Ns, m.Extra} {

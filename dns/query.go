@@ -39,7 +39,7 @@ func parse(name, zone string) (q query, ok bool) {
 		return query{shape: shapeApex}, true
 	}
 	rest, ok := strings.CutSuffix(name, "."+zone)
-	if !ok {
+	if !ok || strings.HasSuffix(rest, `\`) { // "x\.cluster.local.": that dot is part of a label
 		return query{}, false
 	}
 	labels := strings.Split(rest, ".")
@@ -74,7 +74,7 @@ func parseService(labels []string) query {
 		q.shape, q.protocol = shapeProtocol, labels[0][1:]
 	case n == 3:
 		q.shape, q.host = shapeEndpoint, labels[0]
-	case n == 4 && strings.HasPrefix(labels[0], "_") && isProtocol(labels[1]):
+	case n == 4 && strings.HasPrefix(labels[0], "_") && len(labels[0]) > 1 && isProtocol(labels[1]): // an unnamed port has no record
 		q.shape, q.port, q.protocol = shapePort, labels[0][1:], labels[1][1:]
 	}
 	return q
