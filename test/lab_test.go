@@ -33,7 +33,9 @@ func podarium(t testing.TB) string {
 	return path
 }
 
-// TestCluster runs the scripts of the shared lab with every kubectl.
+// TestCluster runs the scripts of the shared lab: those of testdata/cluster with
+// every kubectl, and those of testdata/network, which ask the kernel more than
+// kubectl, with one.
 func TestCluster(t *testing.T) {
 	bin := podarium(t)
 	home := t.TempDir()
@@ -45,14 +47,30 @@ func TestCluster(t *testing.T) {
 		t.Fatalf("only %v are here", kubectls)
 	}
 	for _, k := range kubectls {
-		t.Run(k.name, func(t *testing.T) {
-			testscript.Run(t, params(t, "testdata/cluster", func(env *testscript.Env) error {
-				env.Setenv("KUBECONFIG", "/var/lib/podarium/"+sharedLab+"/admin.conf")
-				env.Setenv("LAB", sharedLab)
-				return os.Symlink(k.path, filepath.Join(env.WorkDir, ".bin", "kubectl"))
-			}))
-		})
+		t.Run(k.name, func(t *testing.T) { runShared(t, "testdata/cluster", k) })
 	}
+	t.Run("network", func(t *testing.T) { runShared(t, "testdata/network", kubectls[0]) })
+}
+
+func runShared(t *testing.T, dir string, k kubectl) {
+	testscript.Run(t, params(t, dir, func(env *testscript.Env) error {
+		env.Setenv("LAB", sharedLab)
+		return useKubectl(env, k)
+	}))
+}
+
+// useKubectl gives a script its kubectl, and a kubeconfig which it may change.
+func useKubectl(env *testscript.Env, k kubectl) error {
+	admin, err := os.ReadFile("/var/lib/podarium/" + sharedLab + "/admin.conf")
+	if err != nil {
+		return err
+	}
+	config := filepath.Join(env.WorkDir, ".kubeconfig")
+	env.Setenv("KUBECONFIG", config)
+	if err := os.WriteFile(config, admin, 0o600); err != nil {
+		return err
+	}
+	return os.Symlink(k.path, filepath.Join(env.WorkDir, ".bin", "kubectl"))
 }
 
 // TestLab runs the scripts which start and end labs of their own.
