@@ -1,0 +1,188 @@
+package test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// dnsLoad, in the environment of this test binary, makes it a client that asks
+// the server named there (see TestMain).
+const dnsLoad = "PODARIUM_TEST_DNS_LOAD"
+
+// TestDNSRollout: DNS itself is rolled out anew, and the API server is killed,
+// while a client asks 2000 questions a second, each once: none fails.
+func TestDNSRollout(t *testing.T) {
+	bin, home, name := podarium(t), t.TempDir(), "test-dns-rollout"
+	run(t, home, bin, "down", "--name", name)
+	t.Cleanup(func() { run(t, home, bin, "down", "--name", name) })
+	run(t, home, bin, "up", "--name", name)
+	kubectl := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command(bin, append([]string{"kubectl", "-n", "kube-system"}, args...)...)
+		cmd.Env = append(os.Environ(), "KUBECONFIG=/var/lib/podarium/"+name+"/admin.conf")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+		}
+	}
+	rollout := func() { kubectl("rollout", "status", "deployment/kube-dns", "--timeout=60s") }
+	rollout() // both replicas are there
+	load := startLoad(t, bin, name)
+	kubectl("rollout", "restart", "deployment/kube-dns")
+	rollout()
+	load.report(t, "rollout of DNS")
+	run(t, home, bin, "node", "--name", name, "exec", "node-1", "--", "sh", "-c", "kill -9 $(pidof kube-apiserver)")
+	load.wait(t, 5*time.Second)
+	load.report(t, "the API server killed")
+	load.stop(t)
+}
+
+// load is a client on a node.
+type load struct {
+	cmd   *exec.Cmd
+	lines chan string
+	stdin interface{ Close() error }
+}
+
+func startLoad(t *testing.T, bin, name string) *load {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &load{lines: make(chan string)}
+	l.cmd = exec.Command(bin, "node", "--name", name, "exec", "node-3", "--", "env", dnsLoad+"=10.96.0.10:53", self)
+	stdin, err1 := l.cmd.StdinPipe()
+	stdout, err2 := l.cmd.StdoutPipe()
+	l.cmd.Stderr = os.Stderr
+	if err1 != nil || err2 != nil {
+		t.Fatal(err1, err2)
+	}
+	if err := l.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.stdin = stdin
+	t.Cleanup(func() { _ = l.cmd.Process.Kill() })
+	go func() {
+		defer close(l.lines)
+		for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
+			l.lines <- scanner.Text()
+		}
+	}()
+	l.report(t, "at rest")
+	return l
+}
+
+// report reads what the client says of the last second, and of those before
+// which nobody read.
+func (l *load) report(t *testing.T, during string) {
+	t.Helper()
+	line, ok := <-l.lines
+	if !ok {
+		t.Fatalf("%s: the client is gone", during)
+	}
+	t.Logf("%s: %s", during, line)
+	if !strings.Contains(line, " 0 failed") {
+		t.Errorf("%s: %s", during, line)
+	}
+}
+
+// wait reads reports for a while.
+func (l *load) wait(t *testing.T, d time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		l.report(t, "meanwhile")
+	}
+}
+
+func (l *load) stop(t *testing.T) {
+	t.Helper()
+	l.stdin.Close()
+	for line := range l.lines {
+		if !strings.Contains(line, " 0 failed") {
+			t.Errorf("at the end: %s", line)
+		}
+	}
+	if err := l.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// askSteadily is the client: 2000 questions a second, each sent once from a
+// port of its own, as a pod's resolver does. Every second it reports; it ends
+// with its standard input.
+func askSteadily(server string) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadString('\n')
+		cancel()
+	}()
+	var asked, failed atomic.Int64
+	var waiting sync.WaitGroup
+	burst, second := time.NewTicker(5*time.Millisecond), time.NewTicker(time.Second)
+	defer burst.Stop()
+	defer second.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			waiting.Wait()
+			fmt.Printf("%d asked, %d failed\n", asked.Load(), failed.Load())
+			return nil
+		case <-second.C:
+			fmt.Printf("%d asked, %d failed\n", asked.Load(), failed.Load())
+		case <-burst.C:
+			for range 10 {
+				waiting.Go(func() {
+					asked.Add(1)
+					if err := askOnce(server); err != nil {
+						failed.Add(1)
+						fmt.Fprintln(os.Stderr, time.Now().Format(time.StampMilli), err)
+					}
+				})
+			}
+		}
+	}
+}
+
+func askOnce(server string) error {
+	conn, err := net.Dial("udp", server)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+	client := &dns.Conn{Conn: conn}
+	if err := client.WriteMsg(new(dns.Msg).SetQuestion("kubernetes.default.svc.cluster.local.", dns.TypeA)); err != nil {
+		return err
+	}
+	reply, err := client.ReadMsg()
+	if err != nil {
+		return err
+	}
+	if len(reply.Answer) != 1 {
+		return fmt.Errorf("answered %s", dns.RcodeToString[reply.Rcode])
+	}
+	return nil
+}
+
+// TestMain: the test binary is also the client of TestDNSRollout, on a node.
+func TestMain(m *testing.M) {
+	server := os.Getenv(dnsLoad)
+	if server == "" {
+		os.Exit(m.Run())
+	}
+	if err := askSteadily(server); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
