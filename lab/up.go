@@ -99,12 +99,12 @@ func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interf
 	if cfg.ProxyMode == "none" || cfg.PodNetwork == "none" {
 		return nil // no way to a Service without them, as asked for
 	}
-	node, pod, err := waitDNSPod(ctx, client, t.began)
+	pod, pid, err := waitDNSPod(ctx, cfg, client, t.began)
 	if err != nil {
 		return err
 	}
-	t.Step("pod %s Ready on %s", pod.Name, node)
-	answer, err := waitDNSAnswer(ctx, cfg, node, pod)
+	t.Step("pod %s Ready on %s", pod.Name, pod.Spec.NodeName)
+	answer, err := waitDNSAnswer(ctx, cfg, pid)
 	if err != nil {
 		return err
 	}

@@ -20,10 +20,12 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	iptablesrules "github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/iptables"
 	"github.com/podarium/podarium/proxy/nftables"
+	"github.com/podarium/podarium/proxy/userspace"
 )
 
 const proxyHelp = `kube-proxy makes Services reachable on a node: it watches Services and
@@ -50,7 +52,7 @@ type proxyFlags struct {
 func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the API server's address and our credentials")
 	flags.StringVar(&f.node, "hostname-override", "", "`name` of our Node; empty: the host name")
-	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables or nftables")
+	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables, nftables or userspace")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods: what comes from there to a ClusterIP is not masqueraded")
 	flags.StringVar(&f.detectLocal, "detect-local-mode", "ClusterCIDR", "what is a pod of ours: ClusterCIDR, or NodeCIDR (the node's pod range)")
 	flags.StringVar(&f.nodePortAddresses, "nodeport-addresses", "", "`ranges` whose addresses on this node take node ports; empty: all addresses")
@@ -65,8 +67,8 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 
 func (f *proxyFlags) validate() error {
 	var errs []error
-	if f.mode != "iptables" && f.mode != "nftables" {
-		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables or nftables", f.mode))
+	if f.mode != "iptables" && f.mode != "nftables" && f.mode != "userspace" {
+		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables, nftables or userspace", f.mode))
 	}
 	if f.detectLocal != "ClusterCIDR" && f.detectLocal != "NodeCIDR" {
 		errs = append(errs, fmt.Errorf("--detect-local-mode %q: must be ClusterCIDR or NodeCIDR", f.detectLocal))
@@ -122,9 +124,17 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 		return nil, err
 	}
 	slog.Info("Using "+f.mode+" Proxier", "node", f.node, "localPods", pods)
-	if f.mode == "nftables" {
+	switch f.mode {
+	case "userspace":
+		// Its portals do not outlive it, so there is nothing to carry over from
+		// a run before, of whatever mode.
+		if err := errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx)); err != nil {
+			slog.Info("rules of other modes not removed", "err", err)
+		}
+		return userspace.New(ip)
+	case "nftables":
 		if err := iptables.Cleanup(ctx); err != nil {
-			slog.Info("rules of iptables mode not removed", "err", err)
+			slog.Info("rules of other modes not removed", "err", err)
 		}
 		ranges, err := serviceCIDRs(ctx, client)
 		if err != nil {
@@ -135,13 +145,19 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 			MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: nodePorts,
 		}), nil
 	}
-	if err := nftables.Cleanup(ctx); err != nil {
-		slog.Info("rules of nftables mode not removed", "err", err)
+	if err := errors.Join(nftables.Cleanup(ctx), removePortals(ctx)); err != nil {
+		slog.Info("rules of other modes not removed", "err", err)
 	}
 	return iptables.New(iptables.Config{
 		NodeIP: ip, LocalPods: pods, MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit,
 		LocalhostNodePorts: f.localhostNodePorts, NodePortAddresses: nodePorts,
 	})
+}
+
+// removePortals removes the rules of userspace mode when they are there, and
+// leaves those of iptables mode, which carry on while it restarts.
+func removePortals(ctx context.Context) error {
+	return iptablesrules.Remove(ctx, []string{"filter", "nat"}, "KUBE-PORTALS-", "KUBE-NODEPORT-")
 }
 
 // addresses are the node's own and where its pods' packets come from.

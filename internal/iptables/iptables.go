@@ -1,4 +1,5 @@
-// Package iptables runs iptables-save and iptables-restore.
+// Package iptables runs iptables-save and iptables-restore, and finds the text
+// that gets from one set of rules to another (ruleset.go).
 //
 // Rules go in and out as text, for the text is the documented interface: a
 // reader checks it against the man page, and compares it with what the tool

@@ -51,7 +51,7 @@ func Default() Config {
 
 // proxyModes and podNetworks are what the components can do today.
 var (
-	proxyModes  = []string{"iptables", "nftables", "none"}
+	proxyModes  = []string{"iptables", "nftables", "userspace", "none"}
 	podNetworks = []string{"host-gw", "none"}
 )
 

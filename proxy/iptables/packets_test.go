@@ -13,6 +13,7 @@ import (
 	"github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/internal/netns/nstest"
+	"github.com/podarium/podarium/proxy/proxytest"
 )
 
 // service has port 80 and node port 30080 in front of the endpoints given.
@@ -47,22 +48,9 @@ endpoints:
 // port 8080 with its own address and the one it sees.
 func pods(t *testing.T, n int) []*nstest.Host {
 	t.Helper()
-	nstest.Run(t, "ip", "link", "add", "cni0", "type", "bridge")
-	nstest.Run(t, "ip", "addr", "add", "10.244.1.1/24", "dev", "cni0")
-	nstest.Run(t, "ip", "link", "set", "cni0", "up")
-	nstest.Run(t, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables")
-	var list []*nstest.Host
-	for i := range n {
-		pod, ip := nstest.New(t), fmt.Sprintf("10.244.1.%d", i+2)
-		veth := fmt.Sprintf("veth%d", i)
-		nstest.Run(t, "ip", "link", "add", veth, "master", "cni0", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(pod.Pid()))
-		nstest.Run(t, "ip", "link", "set", veth, "up")
-		nstest.Run(t, "bridge", "link", "set", "dev", veth, "hairpin", "on")
-		pod.Run(t, "ip", "addr", "add", ip+"/24", "dev", "eth0")
-		pod.Run(t, "ip", "link", "set", "eth0", "up")
-		pod.Run(t, "ip", "route", "add", "default", "via", "10.244.1.1")
-		serve(t, pod, ip)
-		list = append(list, pod)
+	list := proxytest.Pods(t, n)
+	for i, pod := range list {
+		serve(t, pod, fmt.Sprintf("10.244.1.%d", i+2))
 	}
 	return list
 }
@@ -171,11 +159,11 @@ func TestAChangeWritesOnlyWhatChanged(t *testing.T) {
 	node.sync(t, service("10.244.1.3"))
 	before := node.backend.applied
 	node.sync(t, service("10.244.1.3"))
-	if text := difference(before, node.backend.applied); len(text) != 0 {
+	if text := iptables.Difference(before, node.backend.applied); len(text) != 0 {
 		t.Errorf("nothing has changed, and yet:\n%s", text)
 	}
 	node.sync(t, service("10.244.1.3", "10.244.1.4"))
-	text := string(difference(before, node.backend.applied))
+	text := string(iptables.Difference(before, node.backend.applied))
 	if strings.Contains(text, "KUBE-SERVICES") || strings.Contains(text, "kubernetes:https") || strings.Contains(text, "*filter") {
 		t.Errorf("one more endpoint writes more than its Service:\n%s", text)
 	}

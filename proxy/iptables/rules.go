@@ -2,29 +2,29 @@ package iptables
 
 import (
 	"fmt"
-	"strings"
 
+	"github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/proxy"
 )
 
 // plan turns a snapshot into the rules it means. It is pure: the same
 // arguments give the same text, and nothing is looked up.
-func plan(snapshot *proxy.Snapshot, cfg Config, node node) *Ruleset {
+func plan(snapshot *proxy.Snapshot, cfg Config, node node) *iptables.Ruleset {
 	p := &planner{cfg: cfg, node: node, large: snapshot.Endpoints > largeCluster}
-	p.filter, p.nat = newTable("filter"), newTable("nat")
-	mangle := newTable("mangle")
-	for _, table := range []*Table{p.filter, p.nat, mangle} {
-		table.declare(canaryChain)
+	p.filter, p.nat = iptables.NewTable("filter"), iptables.NewTable("nat")
+	mangle := iptables.NewTable("mangle")
+	for _, table := range []*iptables.Table{p.filter, p.nat, mangle} {
+		table.Declare(canaryChain)
 	}
-	p.filter.declare(servicesChain, externalServicesChain, forwardChain, nodePortsChain, proxyFirewallChain, firewallChain)
-	p.nat.declare(servicesChain, nodePortsChain, postroutingChain, markMasqChain)
+	p.filter.Declare(servicesChain, externalServicesChain, forwardChain, nodePortsChain, proxyFirewallChain, firewallChain)
+	p.nat.Declare(servicesChain, nodePortsChain, postroutingChain, markMasqChain)
 	p.fixedFilterRules()
 	p.fixedNATRules()
 	for i := range snapshot.Ports {
 		p.port(&snapshot.Ports[i])
 	}
 	p.nodePortsJump()
-	return &Ruleset{Tables: []*Table{p.filter, p.nat, mangle}}
+	return &iptables.Ruleset{Tables: []*iptables.Table{p.filter, p.nat, mangle}}
 }
 
 // planner collects the rules of one snapshot.
@@ -32,8 +32,8 @@ type planner struct {
 	cfg    Config
 	node   node
 	large  bool
-	filter *Table
-	nat    *Table
+	filter *iptables.Table
+	nat    *iptables.Table
 }
 
 // fixedFilterRules are there without any Service.
@@ -41,24 +41,24 @@ func (p *planner) fixedFilterRules() {
 	if p.cfg.loopbackNodePorts() {
 		// route_localnet, which node ports on 127.0.0.1 need, would let a
 		// neighbour on the network send to our 127.0.0.1 (CVE-2020-8558).
-		p.filter.add(firewallChain, "! -s 127.0.0.0/8 -d 127.0.0.0/8", comment("block incoming localnet connections"),
+		p.filter.Add(firewallChain, "! -s 127.0.0.0/8 -d 127.0.0.0/8", comment("block incoming localnet connections"),
 			"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP")
 	}
 	// A packet conntrack calls invalid will not be translated back; passed on,
 	// it would make the other side reset a good connection.
-	p.filter.add(forwardChain, "-m conntrack --ctstate INVALID", p.count("ct_state_invalid_dropped_pkts"), "-j DROP")
-	p.filter.add(forwardChain, comment("kubernetes forwarding rules"), "-m mark --mark", p.cfg.mark(), "-j ACCEPT")
-	p.filter.add(forwardChain, comment("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	p.filter.Add(forwardChain, "-m conntrack --ctstate INVALID", p.count("ct_state_invalid_dropped_pkts"), "-j DROP")
+	p.filter.Add(forwardChain, comment("kubernetes forwarding rules"), "-m mark --mark", p.cfg.mark(), "-j ACCEPT")
+	p.filter.Add(forwardChain, comment("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
 }
 
 // fixedNATRules: marked packets leave with the node's address, and without
 // the mark, so that nothing downstream sees it again.
 func (p *planner) fixedNATRules() {
 	bit := fmt.Sprintf("%#x", 1<<p.cfg.MasqueradeBit)
-	p.nat.add(postroutingChain, "-m mark ! --mark", p.cfg.mark(), "-j RETURN")
-	p.nat.add(postroutingChain, "-j MARK --xor-mark", bit)
-	p.nat.add(postroutingChain, comment("kubernetes service traffic requiring SNAT"), "-j MASQUERADE --random-fully")
-	p.nat.add(markMasqChain, "-j MARK --or-mark", bit)
+	p.nat.Add(postroutingChain, "-m mark ! --mark", p.cfg.mark(), "-j RETURN")
+	p.nat.Add(postroutingChain, "-j MARK --xor-mark", bit)
+	p.nat.Add(postroutingChain, comment("kubernetes service traffic requiring SNAT"), "-j MASQUERADE --random-fully")
+	p.nat.Add(markMasqChain, "-j MARK --or-mark", bit)
 }
 
 // port writes all rules of one Service port.
@@ -102,7 +102,7 @@ func internalChain(port *proxy.Port) string {
 func (p *planner) clusterIP(port *proxy.Port) {
 	destination := p.destination(port, port.ClusterIP.String())
 	if len(port.Internal()) > 0 {
-		p.nat.add(servicesChain, destination, comment(port.Name.String()+" cluster IP"), dport(port, port.Port), "-j", internalChain(port))
+		p.nat.Add(servicesChain, destination, comment(port.Name.String()+" cluster IP"), dport(port, port.Port), "-j", internalChain(port))
 		return
 	}
 	p.refuse(servicesChain, port, destination, "", port.Port)
@@ -112,7 +112,7 @@ func (p *planner) externalIPs(port *proxy.Port) {
 	for _, ip := range port.ExternalIPs {
 		destination := p.destination(port, ip.String())
 		if port.HasEndpoints {
-			p.nat.add(servicesChain, destination, comment(port.Name.String()+" external IP"), dport(port, port.Port), "-j", serviceChain(externalPrefix, port))
+			p.nat.Add(servicesChain, destination, comment(port.Name.String()+" external IP"), dport(port, port.Port), "-j", serviceChain(externalPrefix, port))
 		}
 		if len(port.External()) == 0 {
 			p.refuse(externalServicesChain, port, destination, "", port.Port)
@@ -129,10 +129,10 @@ func (p *planner) loadBalancer(port *proxy.Port) {
 		target := serviceChain(externalPrefix, port)
 		if len(port.SourceRanges) > 0 {
 			target = serviceChain(firewallPrefix, port)
-			p.filter.add(proxyFirewallChain, destination, comment(port.Name.String()+" traffic not accepted by "+target), dport(port, port.Port), "-j DROP")
+			p.filter.Add(proxyFirewallChain, destination, comment(port.Name.String()+" traffic not accepted by "+target), dport(port, port.Port), "-j DROP")
 		}
 		if port.HasEndpoints {
-			p.nat.add(servicesChain, destination, comment(port.Name.String()+" loadbalancer IP"), dport(port, port.Port), "-j", target)
+			p.nat.Add(servicesChain, destination, comment(port.Name.String()+" loadbalancer IP"), dport(port, port.Port), "-j", target)
 		}
 		if len(port.External()) == 0 {
 			p.refuse(externalServicesChain, port, destination, "", port.Port)
@@ -150,9 +150,9 @@ func (p *planner) nodePort(port *proxy.Port) {
 	if port.HasEndpoints {
 		target := serviceChain(externalPrefix, port)
 		if counter := p.count("localhost_nps_accepted_pkts"); counter != "" && p.cfg.loopbackNodePorts() {
-			p.nat.add(nodePortsChain, "-d 127.0.0.0/8", proto, comment(port.Name.String()), dport(port, port.NodePort), counter, "-j", target)
+			p.nat.Add(nodePortsChain, "-d 127.0.0.0/8", proto, comment(port.Name.String()), dport(port, port.NodePort), counter, "-j", target)
 		}
-		p.nat.add(nodePortsChain, proto, comment(port.Name.String()), dport(port, port.NodePort), "-j", target)
+		p.nat.Add(nodePortsChain, proto, comment(port.Name.String()), dport(port, port.NodePort), "-j", target)
 	}
 	if len(port.External()) == 0 {
 		p.refuse(externalServicesChain, port, proto, "-m addrtype --dst-type LOCAL", port.NodePort)
@@ -164,7 +164,7 @@ func (p *planner) healthCheckNodePort(port *proxy.Port) {
 	if port.HealthCheckNodePort == 0 {
 		return
 	}
-	p.filter.addOnce(nodePortsChain, "-p tcp", comment(port.Name.String()+" health check node port"),
+	p.filter.AddOnce(nodePortsChain, "-p tcp", comment(port.Name.String()+" health check node port"),
 		fmt.Sprintf("-m tcp --dport %d -j ACCEPT", port.HealthCheckNodePort))
 }
 
@@ -173,10 +173,10 @@ func (p *planner) healthCheckNodePort(port *proxy.Port) {
 // other nodes (a load balancer then tries another node).
 func (p *planner) refuse(chain string, port *proxy.Port, destination, extra string, number uint16) {
 	if port.HasEndpoints {
-		p.filter.add(chain, destination, comment(port.Name.String()+" has no local endpoints"), extra, dport(port, number), "-j DROP")
+		p.filter.Add(chain, destination, comment(port.Name.String()+" has no local endpoints"), extra, dport(port, number), "-j DROP")
 		return
 	}
-	p.filter.add(chain, destination, comment(port.Name.String()+" has no endpoints"), extra, dport(port, number), "-j REJECT --reject-with icmp-port-unreachable")
+	p.filter.Add(chain, destination, comment(port.Name.String()+" has no endpoints"), extra, dport(port, number), "-j REJECT --reject-with icmp-port-unreachable")
 }
 
 // masqueradeClusterIP: who is not a pod and talks to a ClusterIP (the node
@@ -193,7 +193,7 @@ func (p *planner) masqueradeClusterIP(port *proxy.Port) {
 	default:
 		return
 	}
-	p.nat.add(internalChain(port), source, p.destination(port, port.ClusterIP.String()), comment(port.Name.String()+" cluster IP"), dport(port, port.Port), "-j", markMasqChain)
+	p.nat.Add(internalChain(port), source, p.destination(port, port.ClusterIP.String()), comment(port.Name.String()+" cluster IP"), dport(port, port.Port), "-j", markMasqChain)
 }
 
 // externalChain is met by everything that came to an external address. With
@@ -206,21 +206,21 @@ func (p *planner) externalChain(port *proxy.Port) {
 	}
 	chain, cluster := serviceChain(externalPrefix, port), serviceChain(servicePrefix, port)
 	destinations := port.Name.String() + " external destinations"
-	p.nat.declare(chain)
+	p.nat.Declare(chain)
 	if !port.ExternalLocal {
-		p.nat.add(chain, comment("masquerade traffic for "+destinations), "-j", markMasqChain)
+		p.nat.Add(chain, comment("masquerade traffic for "+destinations), "-j", markMasqChain)
 		if len(port.ClusterEndpoints) > 0 {
-			p.nat.add(chain, "-j", cluster)
+			p.nat.Add(chain, "-j", cluster)
 		}
 		return
 	}
 	if p.cfg.LocalPods.IsValid() {
-		p.nat.add(chain, "-s", p.cfg.LocalPods.String(), comment("pod traffic for "+destinations), "-j", cluster)
+		p.nat.Add(chain, "-s", p.cfg.LocalPods.String(), comment("pod traffic for "+destinations), "-j", cluster)
 	}
-	p.nat.add(chain, comment("masquerade LOCAL traffic for "+destinations), "-m addrtype --src-type LOCAL", "-j", markMasqChain)
-	p.nat.add(chain, comment("route LOCAL traffic for "+destinations), "-m addrtype --src-type LOCAL", "-j", cluster)
+	p.nat.Add(chain, comment("masquerade LOCAL traffic for "+destinations), "-m addrtype --src-type LOCAL", "-j", markMasqChain)
+	p.nat.Add(chain, comment("route LOCAL traffic for "+destinations), "-m addrtype --src-type LOCAL", "-j", cluster)
 	if len(port.LocalEndpoints) > 0 {
-		p.nat.add(chain, "-j", serviceChain(localPrefix, port))
+		p.nat.Add(chain, "-j", serviceChain(localPrefix, port))
 	}
 }
 
@@ -232,16 +232,16 @@ func (p *planner) firewallChain(port *proxy.Port) {
 	chain, external := serviceChain(firewallPrefix, port), serviceChain(externalPrefix, port)
 	fromNode := false
 	for _, r := range port.SourceRanges {
-		p.nat.add(chain, "-s", r.String(), comment(port.Name.String()+" loadbalancer IP"), "-j", external)
+		p.nat.Add(chain, "-s", r.String(), comment(port.Name.String()+" loadbalancer IP"), "-j", external)
 		fromNode = fromNode || r.Contains(p.cfg.NodeIP)
 	}
 	if fromNode {
 		// The node may have the address itself, and would then be its own client.
 		for _, ip := range port.LoadBalancerIPs {
-			p.nat.add(chain, "-s", ip.String()+"/32", comment(port.Name.String()+" loadbalancer IP"), "-j", external)
+			p.nat.Add(chain, "-s", ip.String()+"/32", comment(port.Name.String()+" loadbalancer IP"), "-j", external)
 		}
 	}
-	p.nat.add(chain, comment("other traffic to "+port.Name.String()+" will be dropped by "+proxyFirewallChain))
+	p.nat.Add(chain, comment("other traffic to "+port.Name.String()+" will be dropped by "+proxyFirewallChain))
 }
 
 // balance is the choice of an endpoint. With affinity, the one this client had
@@ -249,11 +249,11 @@ func (p *planner) firewallChain(port *proxy.Port) {
 // ones before it have let the packet pass, so its chance is 1/(n-i), and the
 // last one takes the rest.
 func (p *planner) balance(chain string, port *proxy.Port, endpoints []*proxy.Endpoint) {
-	p.nat.declare(chain)
+	p.nat.Declare(chain)
 	if seconds := int(port.AffinityTimeout.Seconds()); seconds > 0 {
 		for _, e := range endpoints {
 			name := endpointChain(port, e)
-			p.nat.add(chain, p.endpointComment(port.Name.String()+" -> "+e.String()),
+			p.nat.Add(chain, p.endpointComment(port.Name.String()+" -> "+e.String()),
 				fmt.Sprintf("-m recent --rcheck --seconds %d --reap --name %s --mask 255.255.255.255 --rsource -j %s", seconds, name, name))
 		}
 	}
@@ -262,7 +262,7 @@ func (p *planner) balance(chain string, port *proxy.Port, endpoints []*proxy.End
 		if left := len(endpoints) - i; left > 1 {
 			dice = fmt.Sprintf("-m statistic --mode random --probability %0.10f", 1/float64(left))
 		}
-		p.nat.add(chain, p.endpointComment(port.Name.String()+" -> "+e.String()), dice, "-j", endpointChain(port, e))
+		p.nat.Add(chain, p.endpointComment(port.Name.String()+" -> "+e.String()), dice, "-j", endpointChain(port, e))
 	}
 }
 
@@ -270,14 +270,14 @@ func (p *planner) balance(chain string, port *proxy.Port, endpoints []*proxy.End
 // Service is masqueraded, or it would see its own address as the client's.
 func (p *planner) endpoint(port *proxy.Port, e *proxy.Endpoint) {
 	chain := endpointChain(port, e)
-	p.nat.declare(chain)
-	p.nat.add(chain, "-s", e.Address.Addr().String()+"/32", p.endpointComment(port.Name.String()), "-j", markMasqChain)
+	p.nat.Declare(chain)
+	p.nat.Add(chain, "-s", e.Address.Addr().String()+"/32", p.endpointComment(port.Name.String()), "-j", markMasqChain)
 	remember := ""
 	if port.AffinityTimeout > 0 {
 		remember = fmt.Sprintf("-m recent --set --name %s --mask 255.255.255.255 --rsource", chain)
 	}
 	proto := port.LowerProtocol()
-	p.nat.add(chain, "-p", proto, p.endpointComment(port.Name.String()), remember, "-m", proto, "-j DNAT --to-destination", e.String())
+	p.nat.Add(chain, "-p", proto, p.endpointComment(port.Name.String()), remember, "-m", proto, "-j DNAT --to-destination", e.String())
 }
 
 // nodePortsJump comes last in KUBE-SERVICES: only what no other rule wanted
@@ -287,12 +287,12 @@ func (p *planner) nodePortsJump() {
 	switch {
 	case len(p.cfg.NodePortAddresses) > 0:
 		for _, addr := range p.node.nodePorts {
-			p.nat.add(servicesChain, "-d", addr.String()+"/32", words, "-j", nodePortsChain)
+			p.nat.Add(servicesChain, "-d", addr.String()+"/32", words, "-j", nodePortsChain)
 		}
 	case p.cfg.LocalhostNodePorts:
-		p.nat.add(servicesChain, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
+		p.nat.Add(servicesChain, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
 	default:
-		p.nat.add(servicesChain, "! -d 127.0.0.0/8", words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
+		p.nat.Add(servicesChain, "! -d 127.0.0.0/8", words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
 	}
 }
 
@@ -320,19 +320,4 @@ func (p *planner) count(name string) string {
 		return ""
 	}
 	return "-m nfacct --nfacct-name " + name
-}
-
-// rule joins the parts that are there.
-func rule(parts []string) string {
-	var b strings.Builder
-	for _, part := range parts {
-		if part == "" {
-			continue
-		}
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(part)
-	}
-	return b.String()
 }

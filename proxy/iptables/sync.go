@@ -22,7 +22,7 @@ import (
 type Backend struct {
 	cfg     Config
 	nfacct  bool
-	applied *Ruleset
+	applied *iptables.Ruleset
 }
 
 // tables in which something of ours is, mangle only the canary.
@@ -56,7 +56,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	if full {
 		text, err = b.fullText(ctx, wanted)
 	} else {
-		text = difference(b.applied, wanted)
+		text = iptables.Difference(b.applied, wanted)
 	}
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 }
 
 // fullText looks at what is there and writes everything.
-func (b *Backend) fullText(ctx context.Context, wanted *Ruleset) ([]byte, error) {
+func (b *Backend) fullText(ctx context.Context, wanted *iptables.Ruleset) ([]byte, error) {
 	saved := map[string]string{}
 	for _, table := range wanted.Tables {
 		text, err := iptables.Save(ctx, table.Name)
@@ -84,7 +84,7 @@ func (b *Backend) fullText(ctx context.Context, wanted *Ruleset) ([]byte, error)
 		}
 		saved[table.Name] = string(text)
 	}
-	return everything(wanted, saved, jumps()), nil
+	return iptables.Everything(wanted, saved, jumps(), isOwn), nil
 }
 
 // isOwn tells the chains that come and go with Services. KUBE-FIREWALL and the
@@ -101,7 +101,7 @@ func (b *Backend) Check(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if !slices.Contains(chainsIn(string(saved)), canaryChain) {
+		if !slices.Contains(iptables.Chains(string(saved)), canaryChain) {
 			b.applied = nil
 			return false, nil
 		}

@@ -8,6 +8,7 @@ package proxytest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"regexp"
@@ -97,33 +98,42 @@ ports: [{name: https, protocol: TCP, port: 6443}]
 // Snapshot is what node-1 decides for a cluster given as YAML documents.
 func Snapshot(t *testing.T, objects string) *proxy.Snapshot {
 	t.Helper()
+	snapshot, err := Read(objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return snapshot
+}
+
+// Read is Snapshot for those who are not a test.
+func Read(objects string) (*proxy.Snapshot, error) {
 	model := proxy.NewModel("node-1")
 	model.SetZone("z1")
-	load(t, model, kubernetesService)
-	load(t, model, objects)
-	return model.Snapshot()
+	if err := errors.Join(load(model, kubernetesService), load(model, objects)); err != nil {
+		return nil, err
+	}
+	return model.Snapshot(), nil
 }
 
 var comments = regexp.MustCompile(`(?m)^#.*$`)
 
-func load(t *testing.T, model *proxy.Model, documents string) {
-	t.Helper()
+func load(model *proxy.Model, documents string) error {
 	reader := yaml.NewDocumentDecoder(io.NopCloser(strings.NewReader(documents)))
 	for {
 		buf := make([]byte, 1<<20)
 		n, err := reader.Read(buf)
 		if errors.Is(err, io.EOF) {
-			return
+			return nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return fmt.Errorf("read documents: %w", err)
 		}
 		if len(bytes.TrimSpace(comments.ReplaceAll(buf[:n], nil))) == 0 {
 			continue
 		}
 		object, _, err := scheme.Codecs.UniversalDeserializer().Decode(buf[:n], nil, nil)
 		if err != nil {
-			t.Fatalf("decode %s: %v", buf[:n], err)
+			return fmt.Errorf("decode %s: %w", buf[:n], err)
 		}
 		switch o := object.(type) {
 		case *corev1.Service:
@@ -131,7 +141,28 @@ func load(t *testing.T, model *proxy.Model, documents string) {
 		case *discoveryv1.EndpointSlice:
 			model.SetSlice(o)
 		default:
-			t.Fatalf("a %T is not for a proxy", o)
+			return fmt.Errorf("a %T is not for a proxy", o)
 		}
 	}
+}
+
+// Pods are hosts on the test node's bridge cni0, 10.244.1.2 and up.
+func Pods(t *testing.T, n int) []*nstest.Host {
+	t.Helper()
+	nstest.Run(t, "ip", "link", "add", "cni0", "type", "bridge")
+	nstest.Run(t, "ip", "addr", "add", "10.244.1.1/24", "dev", "cni0")
+	nstest.Run(t, "ip", "link", "set", "cni0", "up")
+	nstest.Run(t, "sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables")
+	var list []*nstest.Host
+	for i := range n {
+		pod, veth := nstest.New(t), fmt.Sprintf("veth%d", i)
+		nstest.Run(t, "ip", "link", "add", veth, "master", "cni0", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(pod.Pid()))
+		nstest.Run(t, "ip", "link", "set", veth, "up")
+		nstest.Run(t, "bridge", "link", "set", "dev", veth, "hairpin", "on")
+		pod.Run(t, "ip", "addr", "add", fmt.Sprintf("10.244.1.%d/24", i+2), "dev", "eth0")
+		pod.Run(t, "ip", "link", "set", "eth0", "up")
+		pod.Run(t, "ip", "route", "add", "default", "via", "10.244.1.1")
+		list = append(list, pod)
+	}
+	return list
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Ruleset is all that iptables mode wants to have in the kernel.
+// Ruleset is all that somebody wants to have in the kernel.
 type Ruleset struct {
 	Tables []*Table
 }
@@ -19,10 +19,11 @@ type Table struct {
 	chains map[string][]string // rules without "-A CHAIN"
 }
 
-func newTable(name string) *Table { return &Table{Name: name, chains: map[string][]string{}} }
+// NewTable is a table without chains.
+func NewTable(name string) *Table { return &Table{Name: name, chains: map[string][]string{}} }
 
-// declare makes chains exist, with or without rules.
-func (t *Table) declare(chains ...string) {
+// Declare makes chains exist, with or without rules.
+func (t *Table) Declare(chains ...string) {
 	for _, c := range chains {
 		if _, ok := t.chains[c]; !ok {
 			t.order = append(t.order, c)
@@ -31,15 +32,16 @@ func (t *Table) declare(chains ...string) {
 	}
 }
 
-func (t *Table) add(chain string, parts ...string) {
-	t.declare(chain)
+// Add appends a rule to a chain. Its parts are joined; empty ones are left out.
+func (t *Table) Add(chain string, parts ...string) {
+	t.Declare(chain)
 	t.chains[chain] = append(t.chains[chain], rule(parts))
 }
 
-// addOnce is add for a rule which several ports of one Service share.
-func (t *Table) addOnce(chain string, parts ...string) {
+// AddOnce is Add for a rule which several ports of one Service share.
+func (t *Table) AddOnce(chain string, parts ...string) {
 	if r := rule(parts); !slices.Contains(t.chains[chain], r) {
-		t.add(chain, parts...)
+		t.Add(chain, parts...)
 	}
 }
 
@@ -52,11 +54,11 @@ func (t *Table) Rules() int {
 	return n
 }
 
-// difference is what iptables-restore --noflush needs to get from old to new:
+// Difference is what iptables-restore --noflush needs to get from old to new:
 // for each chain that is new or has changed its declaration, which empties it,
 // and its rules; then the chains which are gone. It is empty when nothing has
 // changed. Each table is one transaction: no packet meets half of a change.
-func difference(old, new *Ruleset) []byte {
+func Difference(old, new *Ruleset) []byte {
 	var text bytes.Buffer
 	for i, after := range new.Tables {
 		before := old.Tables[i]
@@ -68,14 +70,14 @@ func difference(old, new *Ruleset) []byte {
 	return text.Bytes()
 }
 
-// everything is the text for a kernel of which saved (iptables-save, by table)
-// is known: all chains anew, the jumps to them, and without the chains which a
-// proxy before us has left. It is still one transaction a table, so that a
+// Everything is the text for a kernel of which saved (iptables-save, by table)
+// is known: all chains anew, the jumps to them, and without the chains of our
+// own (isOwn) which a proxy before us has left. It is still one transaction a table, so that a
 // restarted proxy interrupts nobody.
-func everything(new *Ruleset, saved map[string]string, list []jump) []byte {
+func Everything(new *Ruleset, saved map[string]string, list []Jump, isOwn func(chain string) bool) []byte {
 	var text bytes.Buffer
 	for _, table := range new.Tables {
-		stale := slices.DeleteFunc(chainsIn(saved[table.Name]), func(chain string) bool { return !isOwn(chain) })
+		stale := slices.DeleteFunc(Chains(saved[table.Name]), func(chain string) bool { return !isOwn(chain) })
 		writeTable(&text, table, table.order, missing(stale, table), insertJumps(table.Name, saved[table.Name], list))
 	}
 	return text.Bytes()
@@ -100,6 +102,11 @@ func writeTable(text *bytes.Buffer, after *Table, changed, gone []string, jumps 
 	text.WriteString("COMMIT\n")
 }
 
+// rule joins the parts that are there.
+func rule(parts []string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(parts), func(part string) bool { return part == "" }), " ")
+}
+
 func changedChains(before, after *Table) []string {
 	var changed []string
 	for _, chain := range after.order {
@@ -121,8 +128,8 @@ func missing(chains []string, table *Table) []string {
 	return gone
 }
 
-// chainsIn reads the declared chains out of one table of iptables-save.
-func chainsIn(saved string) []string {
+// Chains reads the declared chains out of one table of iptables-save.
+func Chains(saved string) []string {
 	var chains []string
 	for line := range strings.Lines(saved) {
 		if name, ok := strings.CutPrefix(line, ":"); ok {
@@ -131,4 +138,45 @@ func chainsIn(saved string) []string {
 		}
 	}
 	return chains
+}
+
+// Jump is a rule in one of the kernel's own chains that leads to ours.
+type Jump struct {
+	Table, Chain string
+	Rule         string // as iptables-save prints it, without "-A CHAIN"
+}
+
+// insertJumps writes what brings the jumps of one table to the beginning of
+// their chains, given what iptables-save says is there. Chains whose jumps all
+// exist are left alone: another program may have put its own rules before.
+func insertJumps(table, saved string, list []Jump) string {
+	var text strings.Builder
+	present := map[string]bool{}
+	for line := range strings.Lines(saved) {
+		present[strings.TrimSpace(line)] = true
+	}
+	byChain := map[string][]string{}
+	var order []string
+	for _, j := range list {
+		if j.Table != table {
+			continue
+		}
+		if byChain[j.Chain] == nil {
+			order = append(order, j.Chain)
+		}
+		byChain[j.Chain] = append(byChain[j.Chain], j.Rule)
+	}
+	for _, chain := range order {
+		rules := byChain[chain]
+		if !slices.ContainsFunc(rules, func(r string) bool { return !present["-A "+chain+" "+r] }) {
+			continue
+		}
+		for i, r := range rules {
+			if present["-A "+chain+" "+r] {
+				fmt.Fprintf(&text, "-D %s %s\n", chain, r)
+			}
+			fmt.Fprintf(&text, "-I %s %d %s\n", chain, i+1, r)
+		}
+	}
+	return text.String()
 }

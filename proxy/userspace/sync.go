@@ -1,0 +1,131 @@
+package userspace
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/podarium/podarium/internal/iptables"
+	"github.com/podarium/podarium/proxy"
+)
+
+// Backend is userspace mode: portals, and the rules that lead to them. When it
+// ends its portals are gone, and Services with them, until it is back.
+type Backend struct {
+	nodeIP  netip.Addr
+	portals map[portalKey]*portal
+	applied *iptables.Ruleset
+}
+
+// New is a backend without portals. Node ports on 127.0.0.1 need route_localnet,
+// for their packets get the node's address as destination.
+func New(nodeIP netip.Addr) (*Backend, error) {
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
+		return nil, fmt.Errorf("let node ports answer on 127.0.0.1: %w", err)
+	}
+	return &Backend{nodeIP: nodeIP, portals: map[portalKey]*portal{}}, nil
+}
+
+// Sync opens the portals that are missing, leads packets to them, and closes
+// those nobody is led to any more.
+func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
+	began := time.Now()
+	doors, err := b.openPortals(snapshot)
+	if err != nil {
+		return err
+	}
+	if err := b.applyRules(ctx, plan(snapshot, b.nodeIP, doors)); err != nil {
+		return err
+	}
+	for key, p := range b.portals {
+		if _, ok := doors[key]; !ok {
+			p.close()
+			delete(b.portals, key)
+		}
+	}
+	slog.Info("rules applied", "servicePorts", len(snapshot.Ports), "endpoints", snapshot.Endpoints,
+		"portals", len(b.portals), "elapsed", time.Since(began).Round(time.Microsecond))
+	return nil
+}
+
+// openPortals gives each Service port with endpoints its portals: one for the
+// ClusterIP and, where there are other addresses, one for those.
+func (b *Backend) openPortals(snapshot *proxy.Snapshot) (map[portalKey]uint16, error) {
+	doors := map[portalKey]uint16{}
+	for i := range snapshot.Ports {
+		port := &snapshot.Ports[i]
+		behind := map[portalKey][]*proxy.Endpoint{{port.Name, false}: port.Internal()}
+		if port.ExternallyAccessible() {
+			behind[portalKey{port.Name, true}] = port.External()
+		}
+		for key, endpoints := range behind {
+			if len(endpoints) == 0 || port.LowerProtocol() == "sctp" {
+				continue
+			}
+			p := b.portals[key]
+			if p == nil {
+				var err error
+				if p, err = openPortal(port.LowerProtocol()); err != nil {
+					return nil, fmt.Errorf("service port %s: %w", port.Name, err)
+				}
+				b.portals[key] = p
+			}
+			p.set(addresses(endpoints), port.AffinityTimeout)
+			doors[key] = p.port
+		}
+	}
+	return doors, nil
+}
+
+func addresses(endpoints []*proxy.Endpoint) []netip.AddrPort {
+	list := make([]netip.AddrPort, len(endpoints))
+	for i, e := range endpoints {
+		list[i] = e.Address
+	}
+	return list
+}
+
+func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) error {
+	var text []byte
+	if b.applied != nil {
+		text = iptables.Difference(b.applied, wanted)
+	} else {
+		saved := map[string]string{}
+		for _, table := range wanted.Tables {
+			out, err := iptables.Save(ctx, table.Name)
+			if err != nil {
+				return err
+			}
+			saved[table.Name] = string(out)
+		}
+		text = iptables.Everything(wanted, saved, jumps(), func(string) bool { return false })
+	}
+	if len(text) == 0 {
+		return nil
+	}
+	b.applied = nil // until we know better
+	if err := iptables.Restore(ctx, text); err != nil {
+		return fmt.Errorf("apply rules: %w", err)
+	}
+	b.applied = wanted
+	return nil
+}
+
+// Check looks for the canaries.
+func (b *Backend) Check(ctx context.Context) (bool, error) {
+	for _, table := range []string{"filter", "nat"} {
+		saved, err := iptables.Save(ctx, table)
+		if err != nil {
+			return false, err
+		}
+		if !slices.Contains(iptables.Chains(string(saved)), canaryChain) {
+			b.applied = nil
+			return false, nil
+		}
+	}
+	return true, nil
+}
