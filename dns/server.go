@@ -266,11 +266,11 @@ func fit(reply, request *dns.Msg, tcp bool) {
 func logQuery(proto string, client netip.AddrPort, packet, reply []byte, took time.Duration) {
 	request, answer := new(dns.Msg), new(dns.Msg)
 	if request.Unpack(packet) != nil || len(request.Question) == 0 || answer.Unpack(reply) != nil {
-		slog.Info("query", "client", client, "proto", proto, "question", "malformed")
+		slog.Info("query", "client", netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), "proto", proto, "question", "malformed")
 		return
 	}
 	q := request.Question[0]
-	slog.Info("query", "client", client, "proto", proto, "id", request.Id,
+	slog.Info("query", "client", netip.AddrPortFrom(client.Addr().Unmap(), client.Port()), "proto", proto, "id", request.Id,
 		"question", fmt.Sprintf("%s %s", q.Name, dns.Type(q.Qtype)),
 		"rcode", dns.RcodeToString[answer.Rcode], "answers", len(answer.Answer), "bytes", len(reply), "took", took)
 }
