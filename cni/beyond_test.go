@@ -2,12 +2,14 @@ package cni
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/internal/netns/nstest"
 )
 
@@ -15,21 +17,23 @@ func peer(node, pods string) Peer {
 	return Peer{Node: netip.MustParseAddr(node), Pods: netip.MustParsePrefix(pods)}
 }
 
+func route(via, pods string) Route { return HostGateway([]Peer{peer(via, pods)})[0] }
+
 func TestPlanRoutes(t *testing.T) {
-	node2, node3 := peer("192.168.56.12", "10.244.2.0/24"), peer("192.168.56.13", "10.244.3.0/24")
-	moved := peer("192.168.56.22", "10.244.2.0/24")
+	node2, node3 := route("192.168.56.12", "10.244.2.0/24"), route("192.168.56.13", "10.244.3.0/24")
+	moved := route("192.168.56.22", "10.244.2.0/24")
 	for name, tc := range map[string]struct {
-		have, want []Peer
+		have, want []Route
 		plan       RoutePlan
 	}{
-		"a first node":      {nil, []Peer{node2}, RoutePlan{Add: []Peer{node2}}},
-		"nothing to do":     {[]Peer{node2, node3}, []Peer{node3, node2}, RoutePlan{}},
-		"a node left":       {[]Peer{node2, node3}, []Peer{node3}, RoutePlan{Remove: []Peer{node2}}},
-		"a new address":     {[]Peer{node2}, []Peer{moved}, RoutePlan{Add: []Peer{moved}, Remove: []Peer{node2}}},
-		"told of it twice":  {nil, []Peer{node2, node2}, RoutePlan{Add: []Peer{node2}}},
-		"the last one left": {[]Peer{node2}, nil, RoutePlan{Remove: []Peer{node2}}},
+		"a first node":      {nil, []Route{node2}, RoutePlan{Add: []Route{node2}}},
+		"nothing to do":     {[]Route{node2, node3}, []Route{node3, node2}, RoutePlan{}},
+		"a node left":       {[]Route{node2, node3}, []Route{node3}, RoutePlan{Remove: []Route{node2}}},
+		"a new address":     {[]Route{node2}, []Route{moved}, RoutePlan{Add: []Route{moved}, Remove: []Route{node2}}},
+		"told of it twice":  {nil, []Route{node2, node2}, RoutePlan{Add: []Route{node2}}},
+		"the last one left": {[]Route{node2}, nil, RoutePlan{Remove: []Route{node2}}},
 	} {
-		if diff := cmp.Diff(tc.plan, planRoutes(tc.have, tc.want), cmp.Comparer(func(a, b Peer) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(tc.plan, planRoutes(tc.have, tc.want), cmp.Comparer(func(a, b Route) bool { return a == b })); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -41,7 +45,7 @@ func TestSyncRoutesLeavesOthersAlone(t *testing.T) {
 	nstest.Run(t, "ip", "addr", "add", "192.168.56.11/24", "dev", "eth0")
 	nstest.Run(t, "ip", "link", "set", "eth0", "up")
 	nstest.Run(t, "ip", "route", "add", "10.96.0.0/12", "dev", "eth0")
-	want := []Peer{peer("192.168.56.12", "10.244.2.0/24"), peer("192.168.56.13", "10.244.3.0/24")}
+	want := []Route{route("192.168.56.12", "10.244.2.0/24"), route("192.168.56.13", "10.244.3.0/24")}
 	for range 2 { // the second time changes nothing
 		if _, err := SyncRoutes(want); err != nil {
 			t.Fatal(err)
@@ -86,5 +90,65 @@ func TestSyncMasqueradeIsIdempotent(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestOverlay: two nodes on one switch, a pod address on each; the packet
+// arrives with the pod's own address, inside one from node to node.
+func TestOverlay(t *testing.T) {
+	nstest.Enter(t) // the switch
+	nstest.Run(t, "ip", "link", "add", "switch0", "type", "bridge")
+	nstest.Run(t, "ip", "link", "set", "switch0", "up")
+	self := []Peer{peer("192.168.56.11", "10.244.1.0/24"), peer("192.168.56.12", "10.244.2.0/24")}
+	var nodes []*nstest.Host
+	for i, p := range self {
+		node, name := nstest.New(t), fmt.Sprintf("node-%d", i+1)
+		nstest.Run(t, "ip", "link", "add", name, "master", "switch0", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(node.Pid()))
+		nstest.Run(t, "ip", "link", "set", name, "up")
+		node.Run(t, "ip", "addr", "add", p.Node.String()+"/24", "dev", "eth0")
+		node.Run(t, "ip", "link", "set", "eth0", "up")
+		node.Run(t, "ip", "link", "add", "cni0", "type", "bridge")
+		node.Run(t, "ip", "addr", "add", p.Pods.Addr().Next().String()+"/24", "dev", "cni0")
+		node.Run(t, "ip", "link", "set", "cni0", "up")
+		nodes = append(nodes, node)
+	}
+	sync := func(i int, peers ...Peer) RoutePlan {
+		t.Helper()
+		var plan RoutePlan
+		err := netns.Do(nodes[i].Path(), func() error {
+			routes, err := SyncOverlay(self[i], peers)
+			if err != nil {
+				return err
+			}
+			plan, err = SyncRoutes(routes)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan
+	}
+	sync(0, self[1])
+	sync(1, self[0])
+	nodes[0].Run(t, "busybox", "ping", "-c1", "-W2", "-I", "10.244.1.1", "10.244.2.1")
+	if plan := sync(0, self[1]); len(plan.Add)+len(plan.Remove) != 0 {
+		t.Errorf("nothing has changed, and yet: %v", plan)
+	}
+	if link := nodes[0].Run(t, "ip", "-d", "link", "show", tunnelName); !strings.Contains(link, "mtu 1450") || !strings.Contains(link, "dstport 4789") {
+		t.Errorf("the tunnel: %s", link)
+	}
+	// The other node leaves: nothing of it stays.
+	sync(0)
+	for _, command := range [][]string{{"ip", "route", "show", "proto", "80"}, {"bridge", "fdb", "show", "dev", tunnelName}, {"ip", "neigh", "show", "dev", tunnelName, "nud", "permanent"}} {
+		if out := nodes[0].Run(t, command...); strings.Contains(out, "10.244.2.0") || strings.Contains(out, "192.168.56.12") {
+			t.Errorf("%v after the peer left:\n%s", command, out)
+		}
+	}
+	// Native routing again: the tunnel goes.
+	if err := netns.Do(nodes[0].Path(), RemoveOverlay); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := nodes[0].Try("ip", "link", "show", tunnelName); err == nil {
+		t.Errorf("the tunnel is still there: %s", out)
 	}
 }

@@ -16,6 +16,6 @@
 // outside (masquerade.go).
 //
 // Reading order: plugin.go (the verbs), ipam.go (which address), bridge.go,
-// veth.go (the cable), routes.go and masquerade.go (beyond the node; these two
-// are not the plugin's but are called by whoever knows all nodes).
+// veth.go (the cable), routes.go, vxlan.go and masquerade.go (beyond the node;
+// these are not the plugin's but are called by whoever knows all nodes).
 package cni

@@ -13,6 +13,8 @@ const (
 	PluginType = "podarium"
 	// DefaultBridge is in `ip link`, with the pods' veths as its ports.
 	DefaultBridge = "cni0"
+	// tunnelName is the overlay's device, in `ip -d link show vxlan0`.
+	tunnelName = "vxlan0"
 	// masqueradeChain is in `iptables-save -t nat`.
 	masqueradeChain = "PODARIUM-MASQ"
 	// routeProtocol marks our routes: `ip route show proto 80`.

@@ -64,7 +64,7 @@ func withPodNetwork(ctx context.Context, f kubeletFlags, cfg kubelet.Config) err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	network := podNetwork{node: cfg.NodeName, clusterCIDR: cidr, confDir: cfg.CNIConfDir}
+	network := podNetwork{node: cfg.NodeName, mode: f.podNetwork, clusterCIDR: cidr, confDir: cfg.CNIConfDir}
 	done := make(chan error, 1)
 	go func() { done <- network.run(ctx, cfg.Client) }()
 	err = kubelet.Run(ctx, cfg)
@@ -92,7 +92,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.StringVar(&f.cniBinDir, "cni-bin-dir", "/opt/cni/bin", "`directory` of CNI plugins")
 	flags.StringVar(&f.cniCacheDir, "cni-cache-dir", "/var/lib/cni", "`directory` in which CNI attachments are noted")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods; with it the kubelet keeps routes and the CNI configuration")
-	flags.StringVar(&f.podNetwork, "pod-network", "host-gw", "how pods reach other nodes: host-gw")
+	flags.StringVar(&f.podNetwork, "pod-network", "host-gw", "how pods reach other nodes: host-gw (native routing) or vxlan (overlay)")
 	flags.StringVar(&f.clientCA, "client-ca-file", "", "`file` of the CA whose clients may use the kubelet's API")
 	flags.StringVar(&f.cert, "tls-cert-file", "", "`file` of the kubelet API's certificate")
 	flags.StringVar(&f.key, "tls-private-key-file", "", "`file` of its key")
@@ -121,8 +121,8 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 			problem(fmt.Errorf("--%s is needed", flag))
 		}
 	}
-	if f.podNetwork != "host-gw" {
-		problem(fmt.Errorf("--pod-network %q: only host-gw is offered", f.podNetwork))
+	if f.podNetwork != "host-gw" && f.podNetwork != "vxlan" {
+		problem(fmt.Errorf("--pod-network %q: must be host-gw or vxlan", f.podNetwork))
 	}
 	if f.leaseSeconds < 4 {
 		problem(fmt.Errorf("--node-lease-duration %d is less than 4", f.leaseSeconds))

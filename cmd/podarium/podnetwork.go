@@ -28,6 +28,7 @@ import (
 // node's share of the pod addresses, and package cni, which knows Linux.
 type podNetwork struct {
 	node        string
+	mode        string // host-gw or vxlan
 	clusterCIDR netip.Prefix
 	confDir     string
 	confFile    string // what has been written there, to write only changes
@@ -82,29 +83,51 @@ func (p *podNetwork) sync(ctx context.Context, lister corelisters.NodeLister) er
 		return fmt.Errorf("list nodes: %w", err)
 	}
 	own, peers, inside := p.topology(nodes)
-	if !own.IsValid() {
+	if !own.Pods.IsValid() {
 		slog.Debug("no pod CIDR yet", "node", p.node)
 		return nil
 	}
-	plan, err := cni.SyncRoutes(peers)
+	mtu, err := p.connect(own, peers)
 	if err != nil {
 		return err
 	}
-	for _, peer := range plan.Add {
-		slog.Info("route added", "pods", peer.Pods, "via", peer.Node)
-	}
-	for _, peer := range plan.Remove {
-		slog.Info("route removed", "pods", peer.Pods, "via", peer.Node)
-	}
-	if err := cni.SyncMasquerade(ctx, own, inside); err != nil {
+	if err := cni.SyncMasquerade(ctx, own.Pods, inside); err != nil {
 		return err
 	}
-	return p.writeConf(own)
+	return p.writeConf(own.Pods, mtu)
+}
+
+// connect makes the ways to the other nodes' pods, in the mode that was chosen
+// and in no other, and returns the MTU that pods may use (0: the usual one).
+func (p *podNetwork) connect(own cni.Peer, peers []cni.Peer) (mtu int, err error) {
+	routes := cni.HostGateway(peers)
+	if p.mode == "vxlan" {
+		if routes, err = cni.SyncOverlay(own, peers); err != nil {
+			return 0, err
+		}
+		if mtu, err = cni.OverlayMTU(own); err != nil {
+			return 0, err
+		}
+	}
+	plan, err := cni.SyncRoutes(routes)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range plan.Add {
+		slog.Info("route added", "pods", r.Pods, "via", r.Via)
+	}
+	for _, r := range plan.Remove {
+		slog.Info("route removed", "pods", r.Pods, "via", r.Via)
+	}
+	if p.mode != "vxlan" {
+		return 0, cni.RemoveOverlay()
+	}
+	return mtu, nil
 }
 
 // topology reads the nodes: our own pods' range, the other nodes, and what is
 // inside of the cluster and therefore not masqueraded.
-func (p *podNetwork) topology(nodes []*corev1.Node) (own netip.Prefix, peers []cni.Peer, inside []netip.Prefix) {
+func (p *podNetwork) topology(nodes []*corev1.Node) (own cni.Peer, peers []cni.Peer, inside []netip.Prefix) {
 	inside = []netip.Prefix{p.clusterCIDR}
 	for _, node := range nodes {
 		addr, err := internalIP(node)
@@ -118,7 +141,7 @@ func (p *podNetwork) topology(nodes []*corev1.Node) (own netip.Prefix, peers []c
 		case err != nil:
 			slog.Debug("node has no pod CIDR yet", "node", node.Name)
 		case node.Name == p.node:
-			own = pods
+			own = cni.Peer{Node: addr, Pods: pods}
 		default:
 			peers = append(peers, cni.Peer{Node: addr, Pods: pods})
 		}
@@ -140,11 +163,15 @@ const confName = "10-podarium.conflist"
 
 // writeConf writes the network configuration in one step, and only a new one:
 // the kubelet watches the folder.
-func (p *podNetwork) writeConf(subnet netip.Prefix) error {
+func (p *podNetwork) writeConf(subnet netip.Prefix, mtu int) error {
+	plugin := map[string]any{"type": cni.PluginType, "bridge": cni.DefaultBridge, "subnet": subnet}
+	if mtu != 0 {
+		plugin["mtu"] = mtu
+	}
 	conf, err := json.MarshalIndent(map[string]any{
 		"cniVersion": "1.1.0",
 		"name":       cni.PluginType,
-		"plugins":    []any{map[string]any{"type": cni.PluginType, "bridge": cni.DefaultBridge, "subnet": subnet}},
+		"plugins":    []any{plugin},
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode network configuration: %w", err)

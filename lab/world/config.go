@@ -52,7 +52,7 @@ func Default() Config {
 // proxyModes and podNetworks are what the components can do today.
 var (
 	proxyModes  = []string{"iptables", "nftables", "userspace", "none"}
-	podNetworks = []string{"host-gw", "none"}
+	podNetworks = []string{"host-gw", "vxlan", "none"}
 )
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
