@@ -70,7 +70,6 @@ func run(ctx context.Context, args []string) int {
 	}
 	err := cmd.run(ctx, rest)
 	var code exitCode
-	var wrong usageError
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
@@ -78,7 +77,7 @@ func run(ctx context.Context, args []string) int {
 		return int(code)
 	default:
 		fmt.Fprintf(os.Stderr, "podarium %s: %v\n", cmd.name, err)
-		if errors.As(err, &wrong) {
+		if _, wrong := errors.AsType[usageError](err); wrong {
 			return 2
 		}
 		return 1

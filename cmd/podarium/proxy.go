@@ -123,7 +123,7 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 	if err != nil {
 		return nil, err
 	}
-	slog.Info("Using "+f.mode+" Proxier", "node", f.node, "localPods", pods)
+	slog.Info("Using "+f.mode+" Proxier", "node", f.node, "localPods", pods) //nolint:sloglint // the words which people look for
 	switch f.mode {
 	case "userspace":
 		// Its portals do not outlive it, so there is nothing to carry over from

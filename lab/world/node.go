@@ -124,7 +124,7 @@ func WriteNodeFiles(cfg Config, number int) error {
 	var hosts strings.Builder
 	hosts.WriteString("127.0.0.1\tlocalhost\n")
 	for n := 1; n <= cfg.Nodes; n++ {
-		hosts.WriteString(fmt.Sprintf("%s\t%s\n", cfg.NodeIP(n), NodeName(n)))
+		fmt.Fprintf(&hosts, "%s\t%s\n", cfg.NodeIP(n), NodeName(n))
 	}
 	const resolv = "# A lab node has no resolver of its own: nothing outside can be reached.\n"
 	return errors.Join(
