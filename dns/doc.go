@@ -14,9 +14,13 @@
 // pod → Service → pod.
 //
 // Data flow, and the order to read in: watch.go (Services, EndpointSlices and
-// Namespaces from the API) → records.go (what one Service means in DNS,
-// computed when it changes) → index.go (read by queries without a lock) →
-// query.go (the shapes a name may have) → answer.go (records, NODATA or
-// NXDOMAIN) → server.go (the wire), with reverse.go for addresses and
-// upstream.go for names which are not the cluster's.
+// Namespaces from the API) → model.go (what is kept of them) → cluster.go (which
+// Service has changed) → records.go (what one Service means in DNS) → query.go
+// (the shapes a name may have) → answer.go (records, NODATA or NXDOMAIN) →
+// packed.go (answers as bytes, made when the Service changes) → index.go and
+// table.go (read by queries without a lock) → wire.go (question to answer) →
+// udp.go, tcp.go and server.go (the sockets, and what must be composed).
+// reverse.go is for addresses, forward.go, upstream.go, cache.go, loop.go and
+// resolvconf.go for names which are not the cluster's, completion.go walks
+// search paths. README.md follows one lookup from a pod and back.
 package dns

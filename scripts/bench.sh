@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
-# Figures of this machine: start, memory, pods, requests. Ratios are of one run.
+# Figures of this machine: start, memory, pods, requests, names. Ratios are of
+# one run. `scripts/bench.sh PATTERN` runs the benchmarks which match.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
-exec go test -trimpath -run '^$' -bench "${1:-.}" -benchtime 3x -timeout 20m ./test/
+if ! command -v dnsperf >/dev/null; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dnsperf >/dev/null
+fi
+exec go test -trimpath -run '^$' -bench "${1:-.}" -benchtime 3x -timeout 20m ./dns/ ./test/

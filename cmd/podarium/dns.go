@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -44,6 +45,9 @@ func dnsCommand(ctx context.Context, args []string) error {
 		return fmt.Errorf("--lameduck %s: must not be negative", cfg.Lameduck)
 	}
 	setupLogging(*verbosity)
+	// Answers allocate nothing: to collect often costs little, and saves 13 MB
+	// at 10 000 Services.
+	debug.SetGCPercent(25)
 	client, err := kube.Client(*kubeconfig, "kube-dns")
 	if err != nil {
 		return err
