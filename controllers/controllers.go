@@ -63,6 +63,10 @@ var all = []struct {
 	{"deployment-controller", deployments},                       // deployment*.go
 	{"replicaset-controller", replicaSets},                       // replicaset.go
 	{"replicationcontroller-controller", replicationControllers}, // replicationcontroller.go
+	{"daemonset-controller", daemonSets},                         // daemonset.go, daemonplan.go
+	{"statefulset-controller", statefulSets},                     // statefulset.go, statefulplan.go
+	{"job-controller", jobs},                                     // job*.go
+	{"disruption-controller", disruptions},                       // disruption.go
 	{"endpointslice-controller", endpointSlices},                 // endpointslice.go
 	{"endpoints-controller", endpoints},                          // endpoints.go
 	{"node-lifecycle-controller", nodeLifecycle},                 // nodelifecycle.go, nodetaints.go

@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -184,6 +185,15 @@ var ControllerRevision = &Kind{
 	New:      func() Object { return &appsv1.ControllerRevision{} },
 	NewList:  func() runtime.Object { return &appsv1.ControllerRevisionList{} },
 	NameRule: apivalidation.NameIsDNSSubdomain,
+	Columns:  []metav1.TableColumnDefinition{column("Name", "string"), column("Controller", "string"), column("Revision", "integer"), column("Age", "string")},
+	Row: row(func(r *appsv1.ControllerRevision, now time.Time) []any {
+		controller := "<none>"
+		if owner := metav1.GetControllerOf(r); owner != nil {
+			gv, _ := schema.ParseGroupVersion(owner.APIVersion)
+			controller = strings.ToLower(gv.WithKind(owner.Kind).GroupKind().String()) + "/" + owner.Name
+		}
+		return []any{r.Name, controller, r.Revision, created(r, now)}
+	}),
 }
 
 func count(replicas *int32) int64 {
