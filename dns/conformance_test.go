@@ -295,7 +295,7 @@ func digLines(m *dns.Msg) string {
 	answers, additional, _ := strings.Cut(text, " + ")
 	lines := strings.Split(answers, "; ")
 	if additional != "" {
-		for _, line := range strings.Split(additional, "; ") {
+		for line := range strings.SplitSeq(additional, "; ") {
 			lines = append(lines, "+ "+line)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,7 +67,10 @@ func TestOddPackets(t *testing.T) {
 				t.Errorf("%s: header %x", tc.what, wire[:headerSize])
 			}
 		}
-		if got != tc.want && !(tc.want == "BADVERS" && got == "BADSIG") { // one number, two names
+		if got == "BADSIG" { // one number, two names: the other is of TSIG
+			got = "BADVERS"
+		}
+		if got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
@@ -135,7 +139,7 @@ func TestPipelining(t *testing.T) {
 			close(release)
 		}
 	}
-	if _, err := client.ReadMsg(); err != io.EOF {
+	if _, err := client.ReadMsg(); !errors.Is(err, io.EOF) {
 		t.Errorf("after the last answer: %v", err)
 	}
 }
