@@ -20,7 +20,9 @@ gotest() {
   log=$(mktemp)
   go test -trimpath -v "$@" >"$log" 2>&1 || status=$?
   if [ $status -ne 0 ]; then
-    grep -vE '^(=== (RUN|PAUSE|CONT|NAME)|\s*--- PASS)' "$log" | tail -n 400
+    # What failed and why, then the end of everything.
+    grep -nE -B 25 '(^\s*--- FAIL|FAIL: |^panic:)' "$log" | grep -vE '=== (RUN|PAUSE|CONT|NAME)' | cut -c -300 | tail -n 600
+    tail -n 30 "$log"
   else
     grep -E '^(ok|FAIL|panic)' "$log" || true
     echo "$(grep -cE '^\s*--- PASS' "$log") passed, $(grep -cE '^\s*--- FAIL' "$log" || true) failed"
