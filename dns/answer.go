@@ -123,24 +123,34 @@ func (x *index) answerService(question dns.Question, found *records) result {
 	return result{records: addresses(question, found.addrs), exists: true}
 }
 
+// maxAliases is how many ExternalNames are followed one after the other.
+const maxAliases = 8
+
 // answerAlias gives the CNAME of an ExternalName Service and follows it: within
-// the cluster by itself, elsewhere by asking upstream.
+// the cluster by itself, elsewhere by asking upstream. One that leads back to
+// itself ends where it began.
 func (x *index) answerAlias(question dns.Question, target string) result {
-	res := result{exists: true, records: []dns.RR{&dns.CNAME{Hdr: header(question.Name, dns.TypeCNAME), Target: target}}}
-	if question.Qtype == dns.TypeCNAME {
-		return res
-	}
-	if _, ours := parse(target, x.zone); !ours {
-		res.chase = target
-		return res
-	}
-	next := x.answer(dns.Question{Name: target, Qtype: question.Qtype, Qclass: question.Qclass})
-	for _, rr := range next.records {
-		if rr.Header().Rrtype != dns.TypeCNAME { // an alias of an alias ends here: no loops
-			res.records = append(res.records, rr)
+	res := result{exists: true}
+	seen := []string{strings.ToLower(question.Name)}
+	for name := question.Name; ; {
+		res.records = append(res.records, &dns.CNAME{Hdr: header(name, dns.TypeCNAME), Target: target})
+		if question.Qtype == dns.TypeCNAME || slices.Contains(seen, target) || len(seen) == maxAliases {
+			return res
 		}
+		q, ours := parse(target, x.zone)
+		if !ours {
+			res.chase = target
+			return res
+		}
+		next := x.lookup(key{q.namespace, q.service})
+		if q.shape != shapeService || next == nil || next.alias == "" {
+			question.Name = target
+			found := x.answer(question)
+			res.records, res.extra = append(res.records, found.records...), found.extra
+			return res
+		}
+		seen, name, target = append(seen, target), target, next.alias
 	}
-	return res
 }
 
 func (x *index) answerPort(question dns.Question, q query, found *records) result {

@@ -103,6 +103,18 @@ kind: Service
 metadata: {namespace: shop, name: alias}
 spec: {type: ExternalName, externalName: web.shop.svc.cluster.local}
 ---
+kind: Service
+metadata: {namespace: shop, name: aliasalias}
+spec: {type: ExternalName, externalName: alias.shop.svc.cluster.local}
+---
+kind: Service
+metadata: {namespace: shop, name: ring}
+spec: {type: ExternalName, externalName: gnir.shop.svc.cluster.local}
+---
+kind: Service
+metadata: {namespace: shop, name: gnir}
+spec: {type: ExternalName, externalName: ring.shop.svc.cluster.local}
+---
 kind: Namespace
 metadata: {name: shop}
 `
@@ -244,6 +256,15 @@ alias.shop.svc.cluster.local. AAAA
 	web.shop.svc.cluster.local. IN AAAA fd00:10:96::20
 alias.shop.svc.cluster.local. MX
 	alias.shop.svc.cluster.local. IN CNAME web.shop.svc.cluster.local.
+
+# An alias of an alias is followed, one that leads back to itself is not
+aliasalias.shop.svc.cluster.local. A
+	alias.shop.svc.cluster.local. IN CNAME web.shop.svc.cluster.local.
+	aliasalias.shop.svc.cluster.local. IN CNAME alias.shop.svc.cluster.local.
+	web.shop.svc.cluster.local. IN A 10.96.0.20
+ring.shop.svc.cluster.local. A
+	gnir.shop.svc.cluster.local. IN CNAME ring.shop.svc.cluster.local.
+	ring.shop.svc.cluster.local. IN CNAME gnir.shop.svc.cluster.local.
 
 # Names are the same in upper and lower case (RFC 4343), and come back as they were asked
 WeB.sHoP.SVC.cluster.LOCAL. A

@@ -20,7 +20,7 @@ import (
 // the server named there (see TestMain).
 const dnsLoad = "PODARIUM_TEST_DNS_LOAD"
 
-// TestDNSRollout: DNS itself is rolled out anew, and the API server is killed,
+// TestDNSRollout: DNS itself is rolled out anew, and the API server is killed and held,
 // while a client asks 2000 questions a second, each once: none fails.
 func TestDNSRollout(t *testing.T) {
 	bin, home, name := podarium(t), t.TempDir(), "test-dns-rollout"
@@ -36,14 +36,22 @@ func TestDNSRollout(t *testing.T) {
 		}
 	}
 	rollout := func() { kubectl("rollout", "status", "deployment/kube-dns", "--timeout=60s") }
+	signal := func(signal string) {
+		t.Helper()
+		run(t, home, bin, "node", "--name", name, "exec", "node-1", "--", "sh", "-c", "kill -"+signal+" $(pidof kube-apiserver)")
+	}
 	rollout() // both replicas are there
 	load := startLoad(t, bin, name)
 	kubectl("rollout", "restart", "deployment/kube-dns")
 	rollout()
 	load.report(t, "rollout of DNS")
-	run(t, home, bin, "node", "--name", name, "exec", "node-1", "--", "sh", "-c", "kill -9 $(pidof kube-apiserver)")
+	signal("KILL")
 	load.wait(t, 5*time.Second)
 	load.report(t, "the API server killed")
+	signal("STOP")
+	load.wait(t, 8*time.Second)
+	signal("CONT")
+	load.report(t, "the API server stopped for 8 s")
 	load.stop(t)
 }
 
