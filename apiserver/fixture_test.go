@@ -46,21 +46,25 @@ func startServer(t *testing.T, change ...func(*Config)) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.cfg = Config{
-		AdvertiseAddress: netip.MustParseAddr("192.168.56.11"), BindAddress: "127.0.0.1",
-		TLSCertFile: c.write("apiserver.crt", cert), TLSKeyFile: c.write("apiserver.key", key),
-		ClientCAFile: c.write("ca.crt", c.ca.CertPEM), DataDir: filepath.Join(dir, "etcd"),
-		ServiceClusterIPRange: netip.MustParsePrefix("10.96.0.0/12"), NodePortMin: 30000, NodePortMax: 32767,
-		ServiceAccountIssuer:         "https://kubernetes.default.svc.cluster.local",
-		ServiceAccountKeyFiles:       []string{c.write("sa.pub", public)},
-		ServiceAccountSigningKeyFile: c.write("sa.key", signing),
-	}
+	c.cfg = testConfig()
+	c.cfg.TLSCertFile, c.cfg.TLSKeyFile = c.write("apiserver.crt", cert), c.write("apiserver.key", key)
+	c.cfg.ClientCAFile, c.cfg.DataDir = c.write("ca.crt", c.ca.CertPEM), filepath.Join(dir, "etcd")
+	c.cfg.ServiceAccountKeyFiles, c.cfg.ServiceAccountSigningKeyFile = []string{c.write("sa.pub", public)}, c.write("sa.key", signing)
 	for _, f := range change {
 		f(&c.cfg)
 	}
 	c.start()
 	t.Cleanup(func() { c.stop() })
 	return c
+}
+
+// testConfig is a Config without files.
+func testConfig() Config {
+	return Config{
+		AdvertiseAddress: netip.MustParseAddr("192.168.56.11"), BindAddress: "127.0.0.1",
+		ServiceClusterIPRange: netip.MustParsePrefix("10.96.0.0/12"), NodePortMin: 30000, NodePortMax: 32767,
+		ServiceAccountIssuer: "https://kubernetes.default.svc.cluster.local",
+	}
 }
 
 // start runs the server until it is ready; stop ends it. A cluster can be

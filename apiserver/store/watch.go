@@ -45,6 +45,7 @@ func (e *FutureError) Error() string { return fmt.Sprintf("revision %d lies in t
 type Watcher struct {
 	cache *cache
 	table *table
+	after int64 // changes up to this revision are not told
 
 	mu     sync.Mutex
 	queue  []Event
@@ -60,6 +61,9 @@ func (w *Watcher) push(ev Event) bool {
 	defer w.mu.Unlock()
 	if w.ended {
 		return false
+	}
+	if ev.Revision <= w.after {
+		return true
 	}
 	if len(w.queue) >= watcherBacklog {
 		w.ended = true
@@ -103,7 +107,7 @@ func (w *Watcher) Bookmark() (int64, bool) {
 	defer w.cache.mu.RUnlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.cache.revision, len(w.queue) == 0 && !w.ended
+	return w.cache.revision, len(w.queue) == 0 && !w.ended && w.cache.revision >= w.after
 }
 
 // Stop ends the watch.
@@ -114,7 +118,8 @@ func (w *Watcher) Stop() {
 	w.end()
 }
 
-// WatchFrom returns the changes after revision.
+// WatchFrom returns the changes after revision, which may lie ahead of this
+// copy: the client saw it at another API server.
 func (s *Store) WatchFrom(prefix string, revision int64) (*Watcher, error) {
 	c := s.cache
 	c.mu.Lock()
@@ -123,11 +128,9 @@ func (s *Store) WatchFrom(prefix string, revision int64) (*Watcher, error) {
 	if revision < t.floor {
 		return nil, &TooOldError{Asked: revision, Oldest: t.floor}
 	}
-	w := c.newWatcher(t)
+	w := c.newWatcher(t, revision)
 	for _, ev := range t.history {
-		if ev.Revision > revision {
-			w.push(ev)
-		}
+		w.push(ev)
 	}
 	return w, nil
 }
@@ -149,11 +152,11 @@ func (s *Store) WatchList(ctx context.Context, prefix, under string, minimum int
 			objects = append(objects, t.objects[key].object)
 		}
 	}
-	return objects, c.revision, c.newWatcher(t), nil
+	return objects, c.revision, c.newWatcher(t, c.revision), nil
 }
 
-func (c *cache) newWatcher(t *table) *Watcher {
-	w := &Watcher{cache: c, table: t, signal: make(chan struct{}, 1)}
+func (c *cache) newWatcher(t *table, after int64) *Watcher {
+	w := &Watcher{cache: c, table: t, after: after, signal: make(chan struct{}, 1)}
 	t.watchers[w] = struct{}{}
 	return w
 }
