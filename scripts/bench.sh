@@ -3,7 +3,7 @@
 # one run. `scripts/bench.sh PATTERN` runs the benchmarks which match.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export CGO_ENABLED=0
+export CGO_ENABLED=0 PODARIUM_EGRESS=loopback
 if ! command -v dnsperf >/dev/null; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dnsperf >/dev/null
 fi

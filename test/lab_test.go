@@ -108,6 +108,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env) error) testscr
 			}
 			env.Setenv("PATH", tools+":"+filepath.Dir(bin)+":"+env.Getenv("PATH"))
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("PODARIUM_EGRESS", "loopback")
 			env.Setenv("EXAMPLES", examples)
 			return setup(env)
 		},
@@ -147,7 +148,7 @@ func findKubectls(t *testing.T, bin string) []kubectl {
 func run(t testing.TB, home, bin string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(bin, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(home, "kubeconfig"))
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+filepath.Join(home, "kubeconfig"), "PODARIUM_EGRESS=loopback")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", filepath.Base(bin), strings.Join(args, " "), err, out)

@@ -31,10 +31,10 @@ func run(name string, args []string) error {
 		return world.Run(args[0])
 	case name == world.NodeArgv0 && len(args) == 2:
 		return world.RunNode(args[0], args[1])
-	case name == world.EgressArgv0 && len(args) == 1:
+	case name == world.EgressArgv0 && len(args) == 2:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		return world.RunEgress(ctx, args[0])
+		return world.RunEgress(ctx, args[0], args[1])
 	}
 	return errors.New("this is started by `podarium up`, not by hand")
 }

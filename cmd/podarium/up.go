@@ -35,6 +35,10 @@ func upCommand(ctx context.Context, args []string) error {
 	flags.StringVar(&cfg.PodNetwork, "pod-network", cfg.PodNetwork, "how pods of different nodes meet: host-gw (native routing), vxlan (overlay), or none")
 	prefixFlag(flags, &cfg.ClusterCIDR, "cluster-cidr", "`range` of the pods' addresses; a /24 of it for each node")
 	prefixFlag(flags, &cfg.ServiceClusterIPRange, "service-cluster-ip-range", "`range` of the Services' ClusterIPs")
+	if reach := os.Getenv("PODARIUM_EGRESS"); reach != "" {
+		cfg.Egress = reach
+	}
+	flags.StringVar(&cfg.Egress, "egress", cfg.Egress, "where image pulls may go: any, or loopback (registries on this machine); $PODARIUM_EGRESS says another default")
 	flags.StringVar(&cfg.EtcdServers, "etcd-servers", "", "`URLs` of an etcd of your own; empty: one inside kube-apiserver")
 	flags.IntVar(&cfg.Verbosity, "v", cfg.Verbosity, "log `level` of the components: 2 what changes, 4 why")
 	if err := parseFlags(flags, args); err != nil {

@@ -28,6 +28,10 @@ type Config struct {
 	EtcdServers           string       `json:"etcdServers,omitempty"`
 	Verbosity             int          `json:"verbosity"`
 
+	// Egress is where image pulls may go: "any", or "loopback" for registries
+	// on the machine itself.
+	Egress string `json:"egress"`
+
 	// APIPort is the port on the machine's 127.0.0.1 where the API server is
 	// reached; chosen free at the first `up` and kept.
 	APIPort int `json:"apiPort"`
@@ -46,6 +50,7 @@ func Default() Config {
 		ServiceClusterIPRange: netip.MustParsePrefix("10.96.0.0/12"),
 		NodeNetwork:           netip.MustParsePrefix("192.168.56.0/24"),
 		Verbosity:             2,
+		Egress:                "any",
 	}
 }
 
@@ -53,6 +58,7 @@ func Default() Config {
 var (
 	proxyModes  = []string{"iptables", "nftables", "userspace", "none"}
 	podNetworks = []string{"host-gw", "vxlan", "none"}
+	egresses    = []string{"any", "loopback"}
 )
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
@@ -70,7 +76,8 @@ func (c Config) Validate() error {
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		errs = append(errs, fmt.Errorf("--nodes %d: must be 1 to %d", c.Nodes, maxNodes))
 	}
-	errs = append(errs, oneOf("--proxy-mode", c.ProxyMode, proxyModes), oneOf("--pod-network", c.PodNetwork, podNetworks))
+	errs = append(errs, oneOf("--proxy-mode", c.ProxyMode, proxyModes), oneOf("--pod-network", c.PodNetwork, podNetworks),
+		oneOf("--egress", c.Egress, egresses))
 	errs = append(errs, c.validateRanges()...)
 	return errors.Join(errs...)
 }
@@ -205,7 +212,7 @@ func Load(name string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("load lab %s: %w", name, err)
 	}
-	var cfg Config
+	cfg := Default() // for what an older version did not write
 	if err := json.Unmarshal(data, &cfg); err != nil {
 		return Config{}, Damaged(name, path, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -22,8 +23,9 @@ const egressDialTimeout = 30 * time.Second
 
 // RunEgress answers HTTP CONNECT (RFC 9110 §9.3.6) on a unix socket and dials
 // from the network namespace it was started in, the machine's: the only way
-// out of a lab, for the kubelets' pulls alone.
-func RunEgress(ctx context.Context, socket string) error {
+// out of a lab, for the kubelets' pulls alone. With reach "loopback" it leads no
+// further than to the machine itself, and asks no resolver.
+func RunEgress(ctx context.Context, socket, reach string) error {
 	if err := os.RemoveAll(socket); err != nil {
 		return fmt.Errorf("clear egress socket: %w", err)
 	}
@@ -34,7 +36,7 @@ func RunEgress(ctx context.Context, socket string) error {
 	if err := os.Chmod(socket, 0o600); err != nil {
 		return fmt.Errorf("protect egress socket: %w", err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(connect), ReadHeaderTimeout: egressDialTimeout}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { connect(w, r, reach) }), ReadHeaderTimeout: egressDialTimeout}
 	go func() { <-ctx.Done(); server.Close() }()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve egress: %w", err)
@@ -43,9 +45,13 @@ func RunEgress(ctx context.Context, socket string) error {
 }
 
 // connect dials what the client asked for and copies both ways.
-func connect(w http.ResponseWriter, req *http.Request) {
+func connect(w http.ResponseWriter, req *http.Request, reach string) {
 	if req.Method != http.MethodConnect {
 		http.Error(w, "only CONNECT is answered here", http.StatusMethodNotAllowed)
+		return
+	}
+	if reach == "loopback" && !isLoopback(req.Host) {
+		http.Error(w, "this lab reaches only registries on the machine itself (podarium up --egress loopback)", http.StatusForbidden)
 		return
 	}
 	upstream, err := net.DialTimeout("tcp", req.Host, egressDialTimeout)
@@ -68,6 +74,11 @@ func connect(w http.ResponseWriter, req *http.Request) {
 	both.Go(func() { copyAndClose(upstream, buffered) })
 	both.Go(func() { copyAndClose(client, upstream) })
 	both.Wait()
+}
+
+func isLoopback(hostPort string) bool {
+	addr, err := netip.ParseAddrPort(hostPort)
+	return err == nil && addr.Addr().IsLoopback()
 }
 
 // copyAndClose passes the end of one direction on, so that the other ends too.

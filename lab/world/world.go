@@ -126,7 +126,7 @@ func (w *world) startEgress() error {
 			result <- fmt.Errorf("enter the machine's network namespace: %w", err)
 			return
 		}
-		_, _, err := w.reaper.start(w.self(EgressArgv0, filepath.Join(w.cfg.Path("egress"), filepath.Base(egressSocket))))
+		_, _, err := w.reaper.start(w.self(EgressArgv0, filepath.Join(w.cfg.Path("egress"), filepath.Base(egressSocket)), w.cfg.Egress))
 		result <- err
 	}()
 	return <-result
