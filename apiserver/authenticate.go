@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/podarium/podarium/apiserver/auth"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,6 +36,9 @@ func (s *Server) authenticate(r *http.Request) (*auth.User, error) {
 }
 
 func (s *Server) userOfToken(_ context.Context, token string) (*auth.User, error) {
+	if s.cfg.EnableBootstrapTokens && auth.LooksLikeBootstrapToken(token) {
+		return auth.CheckBootstrapToken(token, s.store, time.Now())
+	}
 	user, _, err := s.tokens.Check(token, nil)
 	if err != nil {
 		slog.Debug("token refused", "err", err)

@@ -18,6 +18,7 @@ func (s *Server) identify(r *request) error {
 	if err != nil {
 		return unauthorized()
 	}
+	r.caller = user
 	if user, err = s.impersonate(r, user); err != nil {
 		return err
 	}
@@ -46,7 +47,10 @@ func (s *Server) authorize(r *request) error {
 		return unauthorized()
 	}
 	a := attributesOf(r, user)
-	if ok, reason := s.authorizer.Allowed(&a); !ok {
+	ok, reason := s.authorizer.Allowed(&a)
+	r.decision, r.reason = "allow", reason
+	if !ok {
+		r.decision = "forbid"
 		return forbidden(&a, reason)
 	}
 	return nil

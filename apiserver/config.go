@@ -45,6 +45,11 @@ type Config struct {
 	ServiceAccountKeyFiles       []string
 	ServiceAccountSigningKeyFile string
 
+	// EnableBootstrapTokens lets machines join with a token of kube-system.
+	EnableBootstrapTokens bool
+
+	AuditLog AuditLog
+
 	// Identity towards kubelets, for logs, exec, attach and port-forward.
 	KubeletClientCert, KubeletClientKey, KubeletCA string
 }

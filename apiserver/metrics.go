@@ -1,6 +1,8 @@
 package apiserver
 
 import (
+	"bufio"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -57,11 +59,20 @@ func (c objectCounts) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+// longRunning requests last as long as the client likes.
+func longRunning(r *request) bool {
+	switch r.subresource {
+	case "log", "exec", "attach", "portforward", "proxy":
+		return true
+	}
+	return r.verb == "watch"
+}
+
 // observe counts a request; the returned function is called at its end.
 func (m *metrics) observe(r *request) (done func(code int)) {
 	labels := requestLabels(r)
 	started := time.Now()
-	long := r.verb == "watch" || r.subresource == "log" || r.subresource == "exec" || r.subresource == "attach" || r.subresource == "portforward"
+	long := longRunning(r)
 	if long {
 		m.watches.WithLabelValues(labels...).Inc()
 	}
@@ -119,24 +130,41 @@ func (m *metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// statusWriter remembers the code of an answer.
+// statusWriter remembers the code of an answer, and tells when it begins.
 type statusWriter struct {
 	http.ResponseWriter
-	code int
+	code    int
+	started func(code int)
+}
+
+func (w *statusWriter) begin(code int) {
+	if w.code == 0 {
+		w.code = code
+		w.started(code)
+	}
 }
 
 func (w *statusWriter) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
-	}
+	w.begin(code)
 	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *statusWriter) Write(b []byte) (int, error) {
-	if w.code == 0 {
-		w.code = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	return w.ResponseWriter.Write(b)
+}
+
+// FlushError sends the header, if nothing was written yet: that is how a watch
+// begins on which nothing happens.
+func (w *statusWriter) FlushError() error {
+	w.begin(http.StatusOK)
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack gives the connection to a protocol with streams.
+func (w *statusWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.begin(http.StatusSwitchingProtocols)
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Unwrap lets http.ResponseController flush and take over the connection.

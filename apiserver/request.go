@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/podarium/podarium/apiserver/auth"
 	"github.com/podarium/podarium/apiserver/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -33,6 +34,11 @@ type request struct {
 	*http.Request
 	target
 	kind *resource.Kind
+
+	// For the audit log: who sent the request, also when he acts as somebody
+	// else, and what was decided about it.
+	caller           *auth.User
+	decision, reason string
 }
 
 // parseTarget reads a request. It only looks at words: whether the resource

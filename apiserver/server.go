@@ -34,6 +34,7 @@ type Server struct {
 	metrics    *metrics
 	running    sync.WaitGroup
 	kubelets   *http.Transport
+	auditLog   *auditLog
 	backends   *http.Transport // pods and Services, for the subresource proxy
 	kinds      kindIndex
 	serviceIPs clusterip.Range
@@ -61,6 +62,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	defer s.auditLog.close()
 	listeners, err := s.listen()
 	if err != nil {
 		return err
@@ -105,8 +107,12 @@ func newServer(cfg Config, st *store.Store) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	auditLog, err := openAuditLog(cfg.AuditLog)
+	if err != nil {
+		return nil, err
+	}
 	return &Server{
-		metrics: newMetrics(st), authorizer: authorizer, tokens: tokens, kubelets: kubelets, backends: newBackendTransport(),
+		auditLog: auditLog, metrics: newMetrics(st), authorizer: authorizer, tokens: tokens, kubelets: kubelets, backends: newBackendTransport(),
 		cfg: cfg, store: st, kinds: newKindIndex(),
 		serviceIPs: clusterip.NewRange(cfg.ServiceClusterIPRange), nodePorts: nodeport.Range{First: cfg.NodePortMin, Last: cfg.NodePortMax},
 		stopping: make(chan struct{}), ready: make(chan struct{}),
@@ -228,10 +234,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	}()
 	r := &request{Request: httpRequest, target: parseTarget(httpRequest)}
 	r.kind = s.kinds[r.gvr()]
-	answer := &statusWriter{ResponseWriter: w}
+	done, reached := s.metrics.observe(r), s.auditLog.audit(w, r)
+	answer := &statusWriter{ResponseWriter: w, started: func(code int) { reached(stageStarted, code) }}
 	w = answer
-	done := s.metrics.observe(r)
-	defer func() { done(answer.code) }()
+	defer func() { done(answer.code); reached(stageComplete, answer.code) }()
 	if err := s.identify(r); err != nil {
 		s.fail(w, r.Request, err)
 		return

@@ -53,6 +53,10 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.KubeletClientCert, "kubelet-client-certificate", "", "`file` with the client certificate for kubelets")
 	fs.StringVar(&cfg.KubeletClientKey, "kubelet-client-key", "", "`file` with its key")
 	fs.StringVar(&cfg.KubeletCA, "kubelet-certificate-authority", "", "`file` with the CA of the kubelets' certificates")
+	fs.BoolVar(&cfg.EnableBootstrapTokens, "enable-bootstrap-token-auth", false, "accept bootstrap tokens: Secrets of type bootstrap.kubernetes.io/token in kube-system")
+	fs.StringVar(&cfg.AuditLog.Path, "audit-log-path", "", "`file` that tells who did what, a line of JSON for each request; - for standard output")
+	fs.IntVar(&cfg.AuditLog.MaxSizeMB, "audit-log-maxsize", 100, "`megabytes` at which the audit log is renamed and begun anew")
+	fs.IntVar(&cfg.AuditLog.MaxBackup, "audit-log-maxbackup", 0, "`number` of renamed audit logs that stay; 0 keeps all")
 	authorization := fs.String("authorization-mode", "Node,RBAC", "only this value")
 	verbosity := fs.Int("v", 2, "log `level`: 2 tells changes, 4 the reasoning")
 	if err := fs.Parse(args); err != nil {
