@@ -53,6 +53,7 @@ func TestCluster(t *testing.T) {
 }
 
 func runShared(t *testing.T, dir string, k kubectl) {
+	t.Helper()
 	testscript.Run(t, params(t, dir, func(env *testscript.Env) error {
 		env.Setenv("LAB", sharedLab)
 		return useKubectl(env, k)
