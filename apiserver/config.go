@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/podarium/podarium/apiserver/store"
 )
@@ -44,6 +45,10 @@ type Config struct {
 	ServiceAccountIssuer         string
 	ServiceAccountKeyFiles       []string
 	ServiceAccountSigningKeyFile string
+
+	// RequestTimeout is how long a request may take that is no watch, no
+	// shell and no followed log; 0 means a minute.
+	RequestTimeout time.Duration
 
 	// EnableBootstrapTokens lets machines join with a token of kube-system.
 	EnableBootstrapTokens bool

@@ -1,10 +1,12 @@
 package apiserver
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/podarium/podarium/apiserver/resource"
@@ -20,6 +22,9 @@ const maxBody = 3 << 20
 // readBody reads the whole body, bounded.
 func readBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, apierrors.NewTimeoutError("request did not complete within the allotted timeout", 0)
+	}
 	if err != nil {
 		return nil, badRequest("read request body: %v", err)
 	}

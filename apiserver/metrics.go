@@ -65,7 +65,7 @@ func longRunning(r *request) bool {
 	case "log", "exec", "attach", "portforward", "proxy":
 		return true
 	}
-	return r.verb == "watch"
+	return r.verb == "watch" || (r.isResource && watches(r.Request))
 }
 
 // observe counts a request; the returned function is called at its end.

@@ -238,6 +238,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	answer := &statusWriter{ResponseWriter: w, started: func(code int) { reached(stageStarted, code) }}
 	w = answer
 	defer func() { done(answer.code); reached(stageComplete, answer.code) }()
+	defer s.limit(w, r)()
 	if err := s.identify(r); err != nil {
 		s.fail(w, r.Request, err)
 		return

@@ -104,6 +104,7 @@ func (s *Server) startWatch(r *request, o listOptions) (watchStart, error) {
 // stream sends events until the client goes, the time is over, or the server
 // stops.
 func (s *Server) stream(r *request, o listOptions, match matcher, start watchStart, out *eventWriter) {
+	out.mustTakeSoon()
 	for _, obj := range start.initial {
 		if match.matches(obj) {
 			out.event(store.Added, obj)
@@ -132,8 +133,10 @@ func (s *Server) stream(r *request, o listOptions, match matcher, start watchSta
 			out.mark(o, start.watcher)
 			return
 		case <-marks.C:
+			out.mustTakeSoon()
 			out.mark(o, start.watcher)
 		case <-start.watcher.Ready():
+			out.mustTakeSoon()
 			events, more := start.watcher.Take()
 			for _, ev := range events {
 				if r.namespace == "" || !r.kind.Namespaced || ev.Object.GetNamespace() == r.namespace {
@@ -264,6 +267,16 @@ func (e *eventWriter) send(kind string, obj runtime.Object) {
 		return
 	}
 	_, e.err = e.frames.Write(frame.Bytes())
+}
+
+// slowest is how long a client may leave what was sent to it unread.
+const slowest = 30 * time.Second
+
+// mustTakeSoon ends the watch of a client that does not read: its connection
+// and a goroutine would be held for ever.
+func (e *eventWriter) mustTakeSoon() {
+	// Only a connection that is closed already refuses a deadline.
+	_ = http.NewResponseController(e.w).SetWriteDeadline(time.Now().Add(slowest))
 }
 
 func (e *eventWriter) flush() {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/podarium/podarium/apiserver"
 )
@@ -53,6 +54,7 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.KubeletClientCert, "kubelet-client-certificate", "", "`file` with the client certificate for kubelets")
 	fs.StringVar(&cfg.KubeletClientKey, "kubelet-client-key", "", "`file` with its key")
 	fs.StringVar(&cfg.KubeletCA, "kubelet-certificate-authority", "", "`file` with the CA of the kubelets' certificates")
+	fs.DurationVar(&cfg.RequestTimeout, "request-timeout", time.Minute, "`time` which a request may take, unless it is a watch, a shell or a followed log")
 	fs.BoolVar(&cfg.EnableBootstrapTokens, "enable-bootstrap-token-auth", false, "accept bootstrap tokens: Secrets of type bootstrap.kubernetes.io/token in kube-system")
 	fs.StringVar(&cfg.AuditLog.Path, "audit-log-path", "", "`file` that tells who did what, a line of JSON for each request; - for standard output")
 	fs.IntVar(&cfg.AuditLog.MaxSizeMB, "audit-log-maxsize", 100, "`megabytes` at which the audit log is renamed and begun anew")
