@@ -67,6 +67,7 @@ var all = []struct {
 	{"statefulset-controller", statefulSets},                     // statefulset.go, statefulplan.go
 	{"job-controller", jobs},                                     // job*.go
 	{"disruption-controller", disruptions},                       // disruption.go
+	{"service-cidr-controller", serviceCIDRs},                    // servicecidr.go
 	{"endpointslice-controller", endpointSlices},                 // endpointslice.go
 	{"endpoints-controller", endpoints},                          // endpoints.go
 	{"node-lifecycle-controller", nodeLifecycle},                 // nodelifecycle.go, nodetaints.go
