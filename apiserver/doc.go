@@ -27,6 +27,11 @@
 // Reading is shorter: get and list (read.go) come from the copy in memory,
 // after making sure that it is not behind.
 //
+// Some requests are not answered here at all: logs, shells and port forwards go
+// on to the kubelet of the pod's node (kubelet.go), the subresource proxy to a
+// pod or a Service (proxy.go). Each request leaves a line in the audit log
+// (audit.go), and none holds more than its share (limit.go).
+//
 // Nothing here knows a kind by name unless the API itself treats it in its own
 // way: namespaces are emptied before they go, pods get time to end, Services
 // have addresses. What is particular about a kind's fields is in package

@@ -1,4 +1,4 @@
-// Package controllers is the kube-controller-manager: one process, a dozen loops, each of which makes
+// Package controllers is the kube-controller-manager: one process, eighteen loops, each of which makes
 // one sentence about the cluster true.
 //
 // "A Deployment of three replicas has a ReplicaSet of three replicas." "A ReplicaSet of three replicas

@@ -1,0 +1,85 @@
+package resource
+
+import (
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// TestRefused has one mistake a line: what is added to a good object of the
+// kind (as a JSON merge would), and what the user reads. The kinds of the core
+// and apps groups have theirs in the answers recorded from a real server.
+func TestRefused(t *testing.T) {
+	const pod = `{metadata: {labels: {app: a}}, spec: {containers: [{name: c, image: i}]}}`
+	const never = `{spec: {restartPolicy: Never, containers: [{name: c, image: i}]}}`
+	const backend = `backend: {service: {name: s, port: {number: 80}}}`
+	for _, c := range []struct {
+		kind       *Kind
+		spec, want string
+	}{
+		{StatefulSet, `{selector: {matchLabels: {app: a}}, template: ` + pod + `}`, ""},
+		{StatefulSet, `{replicas: -1, selector: {matchLabels: {app: a}}, template: ` + pod + `}`, `spec.replicas: Invalid value: -1: must be greater than or equal to 0`},
+		{StatefulSet, `{podManagementPolicy: Random, selector: {matchLabels: {app: a}}, template: ` + pod + `}`, `spec.podManagementPolicy: Invalid value: "Random": must be 'OrderedReady' or 'Parallel'`},
+		{StatefulSet, `{selector: {matchLabels: {app: b}}, template: ` + pod + `}`, "spec.template.metadata.labels: Invalid value: {\"app\":\"a\"}: `selector` does not match template `labels`"},
+		{StatefulSet, `{updateStrategy: {rollingUpdate: {partition: -1}}, selector: {matchLabels: {app: a}}, template: ` + pod + `}`, `spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0`},
+		{StatefulSet, `{minReadySeconds: -1, selector: {matchLabels: {app: a}}, template: ` + pod + `}`, `spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0`},
+		{Job, `{template: ` + never + `}`, ""},
+		{Job, `{template: ` + pod + `}`, `spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"`},
+		{Job, `{parallelism: -1, template: ` + never + `}`, `spec.parallelism: Invalid value: -1: must be greater than or equal to 0`},
+		{Job, `{completions: -1, template: ` + never + `}`, `spec.completions: Invalid value: -1: must be greater than or equal to 0`},
+		{Job, `{backoffLimit: -1, template: ` + never + `}`, `spec.backoffLimit: Invalid value: -1: must be greater than or equal to 0`},
+		{Job, `{activeDeadlineSeconds: -1, template: ` + never + `}`, `spec.activeDeadlineSeconds: Invalid value: -1: must be greater than or equal to 0`},
+		{Job, `{ttlSecondsAfterFinished: -1, template: ` + never + `}`, `spec.ttlSecondsAfterFinished: Invalid value: -1: must be greater than or equal to 0`},
+		{Job, `{completionMode: Indexed, parallelism: 2, template: ` + never + `}`, `spec.completions: Required value: when completion mode is Indexed`},
+		{Job, `{completionMode: Sorted, template: ` + never + `}`, `spec.completionMode: Unsupported value: "Sorted": supported values: "Indexed", "NonIndexed"`},
+		{PodDisruptionBudget, `{minAvailable: 1, selector: {matchLabels: {app: a}}}`, ""},
+		{PodDisruptionBudget, `{minAvailable: -1}`, `spec.minAvailable: Invalid value: -1: must be greater than or equal to 0`},
+		{PodDisruptionBudget, `{minAvailable: "120%"}`, `spec.minAvailable: Invalid value: "120%": must not be greater than 100%`},
+		{PodDisruptionBudget, `{maxUnavailable: half}`, `spec.maxUnavailable: Invalid value: "half": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')`},
+		{PodDisruptionBudget, `{unhealthyPodEvictionPolicy: Sometimes}`, `spec.unhealthyPodEvictionPolicy: Unsupported value: "Sometimes": supported values: "AlwaysAllow", "IfHealthyBudget"`},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: http}]}]}`, ""},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{from: [{}]}]}`, `spec.ingress[0].from[0]: Required value: must specify a peer`},
+		{NetworkPolicy, `{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}]}`, `spec.egress[0].to[0]: Forbidden: may not specify both ipBlock and another peer`},
+		{NetworkPolicy, `{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0}}]}]}`, `spec.egress[0].to[0].ipBlock.cidr: Invalid value: "10.0.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`},
+		{NetworkPolicy, `{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/24]}}]}]}`, "spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/24\": must be a strict subset of `cidr`"},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{port: 70000}]}]}`, `spec.ingress[0].ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive`},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{protocol: ICMP, port: 80}]}]}`, `spec.ingress[0].ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"`},
+		{NetworkPolicy, `{podSelector: {}, policyTypes: [Both]}`, `spec.policyTypes[0]: Unsupported value: "Both": supported values: "Egress", "Ingress"`},
+		{Ingress, `{rules: [{host: a.example.com, http: {paths: [{path: /, pathType: Prefix, ` + backend + `}]}}]}`, ""},
+		{Ingress, `{}`, "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"},
+		{Ingress, `{rules: [{http: {paths: [{path: /, ` + backend + `}]}}]}`, `spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified`},
+		{Ingress, `{rules: [{http: {paths: [{path: a, pathType: Prefix, ` + backend + `}]}}]}`, `spec.rules[0].http.paths[0].path: Invalid value: "a": must be an absolute path`},
+		{Ingress, `{rules: [{http: {paths: [{path: /a//b, pathType: Exact, ` + backend + `}]}}]}`, `spec.rules[0].http.paths[0].path: Invalid value: "/a//b": must not contain '//'`},
+		{Ingress, `{rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: s}}}]}}]}`, `spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required`},
+		{Ingress, `{rules: [{http: {paths: []}}]}`, `spec.rules[0].http.paths: Required value`},
+		{IngressClass, `{controller: example.com/ingress}`, ""},
+		{IngressClass, `{}`, `spec.controller: Required value`},
+		{ServiceCIDR, `{cidrs: [10.112.0.0/24]}`, ""},
+		{ServiceCIDR, `{}`, `spec.cidrs: Required value: at least one CIDR required`},
+		{ServiceCIDR, `{cidrs: [10.112.0.0]}`, `spec.cidrs[0]: Invalid value: "10.112.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`},
+		{CertificateSigningRequest, `{request: aGVsbG8=, signerName: a/b, usages: [client auth]}`, `PEM block type must be CERTIFICATE REQUEST`},
+	} {
+		obj := c.kind.New()
+		if err := yaml.Unmarshal([]byte(`{metadata: {name: x}, spec: `+c.spec+`}`), obj); err != nil {
+			t.Fatalf("%s %s: %v", c.kind.Kind, c.spec, err)
+		}
+		if c.kind.Namespaced {
+			obj.SetNamespace("default")
+		}
+		obj.SetUID("uid")
+		c.kind.ApplyDefaults(obj)
+		if c.kind.Prepare != nil {
+			c.kind.Prepare(obj, nil)
+		}
+		got := ""
+		if errs := c.kind.Check(obj, nil); len(errs) > 0 {
+			got = errs[0].Error()
+			if c.kind == CertificateSigningRequest {
+				got = errs[0].Detail
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s %s\n got %s\nwant %s", c.kind.Kind, c.spec, got, c.want)
+		}
+	}
+}
