@@ -6,12 +6,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/podarium/podarium/apiserver/auth"
-	"github.com/podarium/podarium/apiserver/resource"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podarium/podarium/apiserver/auth"
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Admission is what looks beyond the object itself: whether its namespace is

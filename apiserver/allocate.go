@@ -7,16 +7,17 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/clusterip"
-	"github.com/podarium/podarium/apiserver/nodeport"
-	"github.com/podarium/podarium/apiserver/resource"
-	"github.com/podarium/podarium/apiserver/store"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/podarium/podarium/apiserver/clusterip"
+	"github.com/podarium/podarium/apiserver/nodeport"
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 // allocation chooses what a Service gets from the server: its ClusterIP and

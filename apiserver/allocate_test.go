@@ -70,6 +70,7 @@ func TestAllocationRace(t *testing.T) {
 // book is cleared before the deletion is sent, for afterwards the address may
 // be somebody else's at once.
 func churnServices(ctx context.Context, t *testing.T, client kubernetes.Interface, id int, take, give func(*corev1.Service)) int {
+	t.Helper()
 	api := client.CoreV1().Services("default")
 	n := 0
 	for ; ctx.Err() == nil; n++ {

@@ -75,6 +75,7 @@ func prepareAnswers(t *testing.T, c *cluster) {
 }
 
 func compareAnswer(t *testing.T, c *cluster, client *http.Client, e exchange) {
+	t.Helper()
 	prepareExchange(t, c, e.Name)
 	req, err := http.NewRequestWithContext(t.Context(), e.Method, c.url+e.Path, bytes.NewReader(liveBody(t, c, e)))
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Server-side apply: a client sends only the fields it has an opinion on,

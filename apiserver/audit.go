@@ -13,11 +13,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/auth"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/podarium/podarium/apiserver/auth"
 )
 
 // The audit log answers "who did that?": one line of JSON for each request, in
@@ -226,7 +227,7 @@ func auditUser(u *auth.User) authenticationv1.UserInfo {
 // sourceIPs are where the request came from, through proxies that say so.
 func sourceIPs(r *http.Request) []string {
 	var list []string
-	for _, ip := range strings.Split(r.Header.Get("X-Forwarded-For"), ",") {
+	for ip := range strings.SplitSeq(r.Header.Get("X-Forwarded-For"), ",") {
 		if ip = strings.TrimSpace(ip); net.ParseIP(ip) != nil {
 			list = append(list, ip)
 		}

@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/auth"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/podarium/podarium/apiserver/auth"
 )
 
 var errUnauthorized = errors.New("no valid credentials")
@@ -115,7 +116,7 @@ func impersonationChecks(user, as *auth.User) []auth.Attributes {
 // come as a subprotocol, base64 encoded.
 func webSocketToken(r *http.Request) (string, bool) {
 	const prefix = "base64url.bearer.authorization.k8s.io."
-	for _, p := range strings.Split(r.Header.Get("Sec-Websocket-Protocol"), ",") {
+	for p := range strings.SplitSeq(r.Header.Get("Sec-Websocket-Protocol"), ",") {
 		if encoded, ok := strings.CutPrefix(strings.TrimSpace(p), prefix); ok {
 			return decodeBase64URL(encoded)
 		}

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/auth"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/selection"
+
+	"github.com/podarium/podarium/apiserver/auth"
 )
 
 // identify puts the user into the request's context.

@@ -10,16 +10,16 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"github.com/podarium/podarium/apiserver/auth"
-	"github.com/podarium/podarium/apiserver/resource"
-	"github.com/podarium/podarium/apiserver/store"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/podarium/podarium/apiserver/auth"
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 // bootstrap makes what every cluster has from the beginning, where it is

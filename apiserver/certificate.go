@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/auth"
-	"github.com/podarium/podarium/apiserver/resource"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/podarium/podarium/apiserver/auth"
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // signRequestor writes into a certificate signing request who asks: whoever

@@ -33,6 +33,7 @@ func TestClientGo(t *testing.T) {
 }
 
 func useConfigMaps(t *testing.T, client kubernetes.Interface) {
+	t.Helper()
 	ctx := t.Context()
 	api := client.CoreV1().ConfigMaps("default")
 	seen := make(chan string, 100)

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // The media types of objects.

@@ -9,11 +9,12 @@ import (
 	"os"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // maxBody is the largest request body, in bytes, as upstream.

@@ -7,13 +7,14 @@ import (
 	"slices"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
-	"github.com/podarium/podarium/apiserver/store"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 // delete answers DELETE on an object.
@@ -163,7 +164,7 @@ func propagate(kind *resource.Kind, obj resource.Object, o *metav1.DeleteOptions
 	switch {
 	case o.PropagationPolicy != nil:
 		policy = *o.PropagationPolicy
-	case o.OrphanDependents != nil && *o.OrphanDependents: //nolint:staticcheck // old clients send it
+	case o.OrphanDependents != nil && *o.OrphanDependents:
 		policy = metav1.DeletePropagationOrphan
 	case o.OrphanDependents == nil && slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents):
 		policy = metav1.DeletePropagationOrphan
@@ -256,7 +257,7 @@ func deleteQuery(r *request, o *metav1.DeleteOptions) error {
 	}
 	if q.Has("orphanDependents") {
 		orphan := truthy(q.Get("orphanDependents"))
-		o.OrphanDependents = &orphan //nolint:staticcheck // old clients send it
+		o.OrphanDependents = &orphan
 	}
 	return nil
 }
@@ -271,7 +272,7 @@ func checkDeleteOptions(o *metav1.DeleteOptions) error {
 				string(metav1.DeletePropagationForeground), string(metav1.DeletePropagationBackground), string(metav1.DeletePropagationOrphan), "nil",
 			}))
 		}
-		if o.OrphanDependents != nil { //nolint:staticcheck // old clients send it
+		if o.OrphanDependents != nil {
 			errs = append(errs, field.Invalid(field.NewPath("propagationPolicy"), *p, "orphanDependents and deletionPropagation cannot be both set"))
 		}
 	}

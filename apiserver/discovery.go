@@ -8,10 +8,11 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Discovery tells clients which resources there are: `kubectl get deploy` asks
@@ -168,7 +169,7 @@ func versionHash(k *resource.Kind) string {
 }
 
 func wantsAggregated(r *http.Request) bool {
-	for _, clause := range strings.Split(r.Header.Get("Accept"), ",") {
+	for clause := range strings.SplitSeq(r.Header.Get("Accept"), ",") {
 		clause = strings.ReplaceAll(clause, " ", "")
 		if strings.HasPrefix(clause, mediaJSON+";") && strings.Contains(clause, "as=APIGroupDiscoveryList") &&
 			strings.Contains(clause, "g=apidiscovery.k8s.io") && slices.Contains(strings.Split(clause, ";"), "v=v2") {

@@ -7,8 +7,9 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/podarium/podarium/internal/kube"
 	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/podarium/podarium/internal/kube"
 )
 
 // serveNonResource answers the paths that are no resources: health, version,

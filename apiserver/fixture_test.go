@@ -13,9 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/podarium/podarium/internal/pki"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+
+	"github.com/podarium/podarium/internal/pki"
 )
 
 // cluster is an API server with a real etcd in a temporary directory, on a

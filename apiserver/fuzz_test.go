@@ -3,11 +3,12 @@ package apiserver
 import (
 	"testing"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Whatever the body is, decoding, defaulting and validating it ends in an

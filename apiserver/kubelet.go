@@ -17,9 +17,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Logs, exec, attach and port-forward are done by the kubelet of the pod's
@@ -206,8 +207,7 @@ func (s *Server) forward(w http.ResponseWriter, r *request, proxy *httputil.Reve
 }
 
 func backendError(r *request, err error) error {
-	var status *apierrors.StatusError
-	if errors.As(err, &status) {
+	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
 		return status
 	}
 	switch r.subresource {

@@ -12,11 +12,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/podarium/podarium/internal/pki"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/podarium/podarium/internal/pki"
 )
 
 // startKubelet is a server with a kubelet's paths: it answers with the request

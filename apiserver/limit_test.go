@@ -30,7 +30,7 @@ func TestSlowBody(t *testing.T) {
 	c := startServer(t, func(cfg *Config) { cfg.RequestTimeout = 300 * time.Millisecond })
 	conn := c.dial(t)
 	fmt.Fprint(conn, "POST /api/v1/namespaces/default/configmaps HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")
-	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
 	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)

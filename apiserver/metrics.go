@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,7 +78,7 @@ func (m *metrics) observe(r *request) (done func(code int)) {
 		m.watches.WithLabelValues(labels...).Inc()
 	}
 	return func(code int) {
-		m.requests.WithLabelValues(append(labels[:len(labels):len(labels)], strconv.Itoa(code))...).Inc()
+		m.requests.WithLabelValues(append(slices.Clip(labels), strconv.Itoa(code))...).Inc()
 		if long {
 			m.watches.WithLabelValues(labels...).Dec()
 			return

@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // restrictNode keeps a kubelet to its own Node and the pods on it

@@ -12,11 +12,11 @@ import (
 
 	openapi_v2 "github.com/google/gnostic-models/openapiv2"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/podarium/podarium/apiserver/openapi"
 	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/internal/kube"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // protoV2 is what answers say. Clients ask for it with "@" in the place of the
@@ -120,7 +120,7 @@ func (s *Server) writeDocument(w http.ResponseWriter, r *request, contentType st
 	if err != nil {
 		return err
 	}
-	io.Copy(w, zip)
+	_, _ = io.Copy(w, zip) // the client may be gone
 	return nil
 }
 

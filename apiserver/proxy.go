@@ -13,10 +13,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // The subresource proxy lets somebody who reaches only the API server talk HTTP

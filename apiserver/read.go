@@ -11,13 +11,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
-	"github.com/podarium/podarium/apiserver/store"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 var noKind schema.GroupVersionKind
@@ -131,8 +132,7 @@ func (s *Server) listPast(ctx context.Context, kind *resource.Kind, under string
 		if errors.As(err, &old) {
 			return nil, lm, apierrors.NewResourceExpired("The resourceVersion for the provided list is too old.")
 		}
-		var future *store.FutureError
-		if errors.As(err, &future) {
+		if future, ok := errors.AsType[*store.FutureError](err); ok {
 			return nil, lm, tooLargeVersion(future.Asked, s.store.CachedRevision())
 		}
 		if err != nil {

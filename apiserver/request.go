@@ -4,9 +4,10 @@ import (
 	"net/http"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/podarium/podarium/apiserver/auth"
 	"github.com/podarium/podarium/apiserver/resource"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // target is what the path and the method of a request ask for:
@@ -115,8 +116,4 @@ func watches(r *http.Request) bool {
 
 func (t target) gvr() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: t.group, Version: t.version, Resource: t.resource}
-}
-
-func (t target) gr() schema.GroupResource {
-	return schema.GroupResource{Group: t.group, Resource: t.resource}
 }

@@ -40,7 +40,7 @@ func negotiate(r *http.Request) (format, error) {
 		return defaultFormat, nil
 	}
 	transformed := false
-	for _, clause := range strings.Split(accept, ",") {
+	for clause := range strings.SplitSeq(accept, ",") {
 		mediaType, params, err := mime.ParseMediaType(strings.TrimSpace(clause))
 		if err != nil {
 			continue

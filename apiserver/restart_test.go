@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/store"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 // What was written is there after a restart, with its uid and resourceVersion,

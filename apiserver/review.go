@@ -6,11 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/auth"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/podarium/podarium/apiserver/auth"
 )
 
 // A review is a question put as an object: its spec asks, its status is the

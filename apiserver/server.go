@@ -15,12 +15,13 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/podarium/podarium/apiserver/auth"
 	"github.com/podarium/podarium/apiserver/clusterip"
 	"github.com/podarium/podarium/apiserver/nodeport"
 	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/apiserver/store"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Server answers the Kubernetes API from one store.
@@ -227,7 +228,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	s.running.Add(1)
 	defer s.running.Done()
 	defer func() {
-		if p := recover(); p != nil && p != http.ErrAbortHandler {
+		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // what was panicked with, as net/http compares it
 			slog.Error("request panicked", "method", httpRequest.Method, "path", httpRequest.URL.Path, "panic", p, "stack", string(debug.Stack()))
 			s.fail(w, httpRequest, apierrors.NewInternalError(errPanic))
 		}

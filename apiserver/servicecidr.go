@@ -4,10 +4,11 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/podarium/podarium/apiserver/clusterip"
-	"github.com/podarium/podarium/apiserver/resource"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podarium/podarium/apiserver/clusterip"
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // defaultServiceCIDR is the object that shows --service-cluster-ip-range. When

@@ -6,13 +6,14 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/auth"
-	"github.com/podarium/podarium/apiserver/resource"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/podarium/podarium/apiserver/auth"
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Bounds of a token's life, in seconds, as upstream.

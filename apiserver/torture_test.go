@@ -68,6 +68,7 @@ type mortal struct {
 }
 
 func newMortal(t *testing.T) *mortal {
+	t.Helper()
 	c := startServer(t) // makes keys and certificates
 	c.stop()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

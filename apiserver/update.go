@@ -5,13 +5,14 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/podarium/podarium/apiserver/resource"
-	"github.com/podarium/podarium/apiserver/store"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 func equal(a, b any) bool { return equality.Semantic.DeepEqual(a, b) }

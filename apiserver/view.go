@@ -4,11 +4,12 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // A view is an object, or a list of them, as the client asked to see it:

@@ -10,11 +10,12 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
-	"github.com/podarium/podarium/apiserver/store"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/podarium/podarium/apiserver/resource"
+	"github.com/podarium/podarium/apiserver/store"
 )
 
 // A watch ends by itself after 30 to 60 minutes, so that clients spread over
@@ -53,8 +54,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	out := newEventWriter(w, r, f)
 	start, err := s.startWatch(r, o)
 	if err != nil {
-		var old *store.TooOldError
-		if errors.As(err, &old) {
+		if old, ok := errors.AsType[*store.TooOldError](err); ok {
 			out.fail(apierrors.NewResourceExpired(old.Error()))
 			return nil
 		}

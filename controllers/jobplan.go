@@ -281,7 +281,7 @@ func (s indexSet) add(i int)      { s[i] = true }
 
 func parseIndexes(text string) indexSet {
 	s := indexSet{}
-	for _, part := range strings.Split(text, ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		from, to, isRange := strings.Cut(part, "-")
 		first, err := strconv.Atoi(from)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -82,9 +83,7 @@ func (r *revisions) create(ctx context.Context, owner metav1.Object, template *c
 	for salt := range 10 {
 		hash := revisionHash(data, salt)
 		labels := map[string]string{appsv1.ControllerRevisionHashLabelKey: hash}
-		for key, value := range template.Labels {
-			labels[key] = value
-		}
+		maps.Copy(labels, template.Labels)
 		rev := &appsv1.ControllerRevision{
 			ObjectMeta: metav1.ObjectMeta{
 				Name: owner.GetName() + "-" + hash, Labels: labels, Annotations: owner.GetAnnotations(),

@@ -5,9 +5,10 @@ import (
 	_ "embed"
 	"fmt"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 //go:embed bootstrap.yaml
@@ -76,7 +77,7 @@ func shareController(obj resource.Object) {
 // nodeRules are the rules of the role system:node. Nobody is bound to it: the
 // node authorizer applies them.
 func nodeRules() ([]rule, error) {
-	for _, doc := range bytes.Split(bootstrapYAML, []byte("\n---\n")) {
+	for doc := range bytes.SplitSeq(bootstrapYAML, []byte("\n---\n")) {
 		if !bytes.Contains(doc, []byte("\n  name: system:node\n")) {
 			continue
 		}

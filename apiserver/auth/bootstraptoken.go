@@ -8,8 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // A bootstrap token lets a machine that has nothing else join: with it, its
@@ -60,7 +61,7 @@ func CheckBootstrapToken(token string, objects Objects, now time.Time) (*User, e
 	}
 	user := &User{Name: "system:bootstrap:" + id, Groups: []string{groupBootstrappers}}
 	if extra := data("auth-extra-groups"); extra != "" {
-		for _, group := range strings.Split(extra, ",") {
+		for group := range strings.SplitSeq(extra, ",") {
 			if !bootstrapGroup.MatchString(group) {
 				return nil, errBootstrapToken
 			}

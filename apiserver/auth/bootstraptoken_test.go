@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // objectMap is what is stored, by key.

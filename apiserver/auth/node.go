@@ -4,8 +4,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 const nodeUserPrefix = "system:node:"

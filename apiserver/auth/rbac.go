@@ -5,10 +5,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 type rule = rbacv1.PolicyRule

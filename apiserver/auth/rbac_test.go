@@ -4,10 +4,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // objects is a store's content in a map.

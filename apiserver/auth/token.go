@@ -15,10 +15,11 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/podarium/podarium/apiserver/resource"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // ServiceAccountUser is the name of a ServiceAccount as a user.

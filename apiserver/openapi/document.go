@@ -4,8 +4,9 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/podarium/podarium/apiserver/resource"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // V3 is the document of one group and version.

@@ -74,8 +74,8 @@ func (s *schemas) define(t reflect.Type) string {
 }
 
 func (s *schemas) addFields(def *Schema, t reflect.Type, docs map[string]string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
+		f := f
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "-" || !f.IsExported() {
 			continue
@@ -177,14 +177,14 @@ func (s *schemas) special(t reflect.Type) *Schema {
 
 // modelName is the name upstream gives a type: "io.k8s.api.core.v1.Pod".
 func modelName(t reflect.Type) string {
-	if named, ok := reflect.New(t).Interface().(interface{ OpenAPIModelName() string }); ok {
+	if named, ok := reflect.TypeAssert[interface{ OpenAPIModelName() string }](reflect.New(t)); ok {
 		return named.OpenAPIModelName()
 	}
 	return strings.NewReplacer("k8s.io/", "io.k8s.", "/", ".").Replace(t.PkgPath()) + "." + t.Name()
 }
 
 func swaggerDoc(t reflect.Type) map[string]string {
-	if documented, ok := reflect.New(t).Interface().(interface{ SwaggerDoc() map[string]string }); ok {
+	if documented, ok := reflect.TypeAssert[interface{ SwaggerDoc() map[string]string }](reflect.New(t)); ok {
 		return documented.SwaggerDoc()
 	}
 	return nil

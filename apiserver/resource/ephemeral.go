@@ -44,8 +44,11 @@ func validateEphemeralOnly(c *corev1.EphemeralContainer, p *corev1.Pod, at *fiel
 		name string
 		used bool
 	}{
-		{"ports", len(c.Ports) > 0}, {"livenessProbe", c.LivenessProbe != nil}, {"readinessProbe", c.ReadinessProbe != nil},
-		{"startupProbe", c.StartupProbe != nil}, {"lifecycle", c.Lifecycle != nil},
+		{"ports", len(c.Ports) > 0},
+		{"livenessProbe", c.LivenessProbe != nil},
+		{"readinessProbe", c.ReadinessProbe != nil},
+		{"startupProbe", c.StartupProbe != nil},
+		{"lifecycle", c.Lifecycle != nil},
 		{"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
 	} {
 		if f.used {

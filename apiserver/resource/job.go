@@ -109,8 +109,12 @@ func validateJobNumbers(s *batchv1.JobSpec) field.ErrorList {
 		name  string
 		value *int32
 	}{
-		{"parallelism", s.Parallelism}, {"completions", s.Completions}, {"backoffLimit", s.BackoffLimit},
-		{"ttlSecondsAfterFinished", s.TTLSecondsAfterFinished}, {"backoffLimitPerIndex", s.BackoffLimitPerIndex}, {"maxFailedIndexes", s.MaxFailedIndexes},
+		{"parallelism", s.Parallelism},
+		{"completions", s.Completions},
+		{"backoffLimit", s.BackoffLimit},
+		{"ttlSecondsAfterFinished", s.TTLSecondsAfterFinished},
+		{"backoffLimitPerIndex", s.BackoffLimitPerIndex},
+		{"maxFailedIndexes", s.MaxFailedIndexes},
 	} {
 		if n.value != nil {
 			errs = append(errs, notNegative(int64(*n.value), specPath.Child(n.name))...)
@@ -148,7 +152,7 @@ func validateJobSelector(j *batchv1.Job) field.ErrorList {
 
 func validateJobChange(j, old *batchv1.Job) field.ErrorList {
 	errs := apivalidation.ValidateImmutableField(j.Spec.Selector, old.Spec.Selector, specPath.Child("selector"))
-	if !(*j.Spec.Suspend && old.Status.StartTime == nil) && !equality.Semantic.DeepEqual(j.Spec.Template, old.Spec.Template) {
+	if (!*j.Spec.Suspend || old.Status.StartTime != nil) && !equality.Semantic.DeepEqual(j.Spec.Template, old.Spec.Template) {
 		errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.Template, old.Spec.Template, specPath.Child("template"))...)
 	}
 	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.CompletionMode, old.Spec.CompletionMode, specPath.Child("completionMode"))...)

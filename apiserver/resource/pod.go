@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -191,8 +192,8 @@ func (s *podSummary) addContainers(p *corev1.Pod, initializing bool) {
 		s.restarts = 0
 	}
 	running := false
-	for i := len(p.Status.ContainerStatuses) - 1; i >= 0; i-- {
-		c := p.Status.ContainerStatuses[i]
+	for _, c := range slices.Backward(p.Status.ContainerStatuses) {
+
 		s.restarts += int(c.RestartCount)
 		s.sawRestart(c)
 		switch {

@@ -134,7 +134,6 @@ func validateVolumes(volumes []corev1.Volume, path *field.Path) (sets.Set[string
 		at := path.Index(i).Child("name")
 		for _, msg := range validation.IsDNS1123Label(v.Name) {
 			if v.Name == "" {
-				msg = ""
 				errs = append(errs, field.Required(at, ""))
 				break
 			}

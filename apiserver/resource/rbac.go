@@ -12,7 +12,7 @@ import (
 
 // Names of roles may hold colons ("system:node"), so they only have to be one
 // segment of a path.
-func roleName(name string, prefix bool) []string { return path.ValidatePathSegmentName(name, prefix) }
+func roleName(name string, prefix bool) []string { return path.ValidatePathSegmentName(name, prefix) } //nolint:staticcheck // upstream's words for it
 
 var roleColumns = []metav1.TableColumnDefinition{column("Name", "string"), column("Created At", "date")}
 

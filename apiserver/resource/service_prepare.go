@@ -149,7 +149,7 @@ func defaultFamilies(s *corev1.Service) {
 	}
 }
 
-// NeedsClusterIP: these types get an address unless it is "None".
+// NeedsClusterIP tells which types get an address, unless it is "None".
 func NeedsClusterIP(s *corev1.Service) bool {
 	if len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone {
 		return false
@@ -157,7 +157,7 @@ func NeedsClusterIP(s *corev1.Service) bool {
 	return hasClusterIP(s)
 }
 
-// NeedsNodePorts: every port of these types gets a node port.
+// NeedsNodePorts tells for which types every port gets a node port.
 func NeedsNodePorts(s *corev1.Service) bool {
 	switch s.Spec.Type {
 	case corev1.ServiceTypeNodePort:
@@ -188,7 +188,7 @@ func mayHaveNodePorts(s *corev1.Service) bool {
 	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
-// NeedsHealthPort: load balancers ask each node on this port whether it has an
+// NeedsHealthPort tells who has a health check node port: load balancers ask each node on this port whether it has an
 // endpoint of the Service, when traffic must not go on to other nodes.
 func NeedsHealthPort(s *corev1.Service) bool { return needsHealthPort(s) }
 

@@ -9,10 +9,9 @@ import (
 	"syscall"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
 // Embedded is an etcd server inside this process, with its data in one

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -93,7 +94,7 @@ func (s *Store) forModify(ctx context.Context, key string) (Object, bool, error)
 
 func (s *Store) fetchOrNil(ctx context.Context, key string) (Object, error) {
 	obj, err := s.fetch(ctx, key)
-	if err == ErrNotFound {
+	if errors.Is(err, ErrNotFound) {
 		return nil, nil
 	}
 	return obj, err

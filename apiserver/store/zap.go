@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -27,7 +28,7 @@ func newZapBridge(fatal chan<- error, quiet *atomic.Bool) *zap.Logger {
 func (b *zapBridge) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
 func (b *zapBridge) With(fields []zapcore.Field) zapcore.Core {
-	return &zapBridge{fields: append(b.fields[:len(b.fields):len(b.fields)], fields...), fatal: b.fatal, quiet: b.quiet}
+	return &zapBridge{fields: append(slices.Clip(b.fields), fields...), fatal: b.fatal, quiet: b.quiet}
 }
 
 func (b *zapBridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
@@ -45,7 +46,7 @@ func (b *zapBridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 		return nil
 	}
 	enc := zapcore.NewMapObjectEncoder()
-	for _, f := range append(b.fields[:len(b.fields):len(b.fields)], fields...) {
+	for _, f := range append(slices.Clip(b.fields), fields...) {
 		f.AddTo(enc)
 	}
 	if e.Level >= zapcore.DPanicLevel {
@@ -68,7 +69,7 @@ func (b *zapBridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	for k, v := range enc.Fields {
 		attrs = append(attrs, k, v)
 	}
-	slog.Log(context.Background(), level, "etcd: "+e.Message, attrs...)
+	slog.Log(context.Background(), level, "etcd: "+e.Message, attrs...) //nolint:sloglint // etcd's own words
 	return nil
 }
 
