@@ -75,7 +75,6 @@ func (s *schemas) define(t reflect.Type) string {
 
 func (s *schemas) addFields(def *Schema, t reflect.Type, docs map[string]string) {
 	for f := range t.Fields() {
-		f := f
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "-" || !f.IsExported() {
 			continue
