@@ -80,12 +80,14 @@ func useConfigMaps(t *testing.T, client kubernetes.Interface) {
 	}
 }
 
-// kubectls finds all versions installed beside the machine's kubectl.
+// kubectls finds all versions installed beside the machine's kubectl. A machine
+// without one has the bundled kubectl, which the whole-lab tests drive.
 func kubectls(t *testing.T) []string {
 	t.Helper()
 	path, err := exec.LookPath("kubectl")
 	if err != nil {
-		t.Skip("no kubectl on this machine")
+		t.Log("no kubectl on this machine")
+		return nil
 	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/metadata/metadatainformer"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -104,7 +105,7 @@ func (a *allResources) watch(ctx context.Context, kind resourceType) {
 	informer := metadatainformer.NewFilteredMetadataInformer(a.cluster.metadata, kind.GroupVersionResource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	// SetTransform fails only on a started informer.
 	_ = informer.SetTransform(trimMetadata)
-	onChange(informer, func(was, is *metav1.PartialObjectMetadata) {
+	kube.OnChange(informer, func(was, is *metav1.PartialObjectMetadata) {
 		for _, changed := range a.changed {
 			changed(kind, was, is)
 		}

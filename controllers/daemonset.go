@@ -15,6 +15,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/util/flowcontrol"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -37,8 +38,8 @@ func daemonSets(c *cluster) loop {
 		backoff: flowcontrol.NewBackOff(time.Second, 15*time.Minute),
 	}
 	d.queue = reconcile.New("daemonset", d.sync)
-	onChange(sets.Informer(), func(was, is *appsv1.DaemonSet) { d.queue.Add(keyOf(either(was, is))) })
-	onChange(nodes.Informer(), func(was, is *corev1.Node) {
+	kube.OnChange(sets.Informer(), func(was, is *appsv1.DaemonSet) { d.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(nodes.Informer(), func(was, is *corev1.Node) {
 		if was != nil && is != nil && equality.Semantic.DeepEqual(was.Labels, is.Labels) && equality.Semantic.DeepEqual(was.Spec.Taints, is.Spec.Taints) {
 			return // a heartbeat
 		}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -48,9 +49,9 @@ func deployments(c *cluster) loop {
 		pods: c.pods(), events: c.eventsFrom("deployment-controller"),
 	}
 	d.queue = reconcile.New("deployment", d.sync)
-	onChange(informer.Informer(), func(was, is *appsv1.Deployment) { d.queue.Add(keyOf(either(was, is))) })
-	onChange(sets.Informer(), d.setChanged)
-	onChange(d.pods.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(informer.Informer(), func(was, is *appsv1.Deployment) { d.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(sets.Informer(), d.setChanged)
+	kube.OnChange(d.pods.informer, func(was, is *corev1.Pod) {
 		if is == nil || podFinished(is) && !podFinished(either(was, is)) {
 			d.podGone(was)
 		}

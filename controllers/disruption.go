@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	policylisters "k8s.io/client-go/listers/policy/v1"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -34,8 +35,8 @@ func disruptions(c *cluster) loop {
 	budgets := c.informers.Policy().V1().PodDisruptionBudgets()
 	d := &disruptionController{client: c.client, budgets: budgets.Lister(), pods: c.pods(), sizes: replicaSources(c)}
 	d.queue = reconcile.New("disruption", d.sync)
-	onChange(budgets.Informer(), func(was, is *policyv1.PodDisruptionBudget) { d.queue.Add(keyOf(either(was, is))) })
-	onChange(d.pods.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(budgets.Informer(), func(was, is *policyv1.PodDisruptionBudget) { d.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(d.pods.informer, func(was, is *corev1.Pod) {
 		for _, pod := range []*corev1.Pod{was, is} {
 			if pod != nil {
 				d.podChanged(pod)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -40,18 +41,18 @@ func endpoints(c *cluster) loop {
 		triggers: triggerTimes{earliest: map[string]time.Time{}},
 	}
 	queue := reconcile.New("endpoints", e.sync)
-	onChange(services.Informer(), func(was, is *corev1.Service) {
+	kube.OnChange(services.Informer(), func(was, is *corev1.Service) {
 		if was == nil {
 			e.triggers.note(keyOf(is), is.CreationTimestamp.Time)
 		}
 		queue.Add(keyOf(either(was, is)))
 	})
-	onChange(informer.Informer(), func(was, is *corev1.Endpoints) {
+	kube.OnChange(informer.Informer(), func(was, is *corev1.Endpoints) {
 		if is == nil {
 			queue.Add(keyOf(was)) // somebody deleted it; a change by hand is mended at the next change of a pod
 		}
 	})
-	onChange(e.pods.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(e.pods.informer, func(was, is *corev1.Pod) {
 		if !endpointChanged(was, is) {
 			return
 		}

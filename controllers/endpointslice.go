@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -63,18 +64,18 @@ func endpointSlices(c *cluster) loop {
 		events: c.eventsFrom("endpoint-slice-controller"), written: newOwnWrites(slices), triggers: triggerTimes{earliest: map[string]time.Time{}},
 	}
 	e.queue = reconcile.New("endpointslice", e.sync)
-	onChange(services.Informer(), func(was, is *corev1.Service) {
+	kube.OnChange(services.Informer(), func(was, is *corev1.Service) {
 		if was == nil {
 			e.triggers.note(keyOf(is), is.CreationTimestamp.Time)
 		}
 		e.queue.Add(keyOf(either(was, is)))
 	})
-	onChange(slices, func(was, is *discoveryv1.EndpointSlice) {
+	kube.OnChange(slices, func(was, is *discoveryv1.EndpointSlice) {
 		if slice := either(was, is); slice.Labels[discoveryv1.LabelManagedBy] == sliceManager || was != nil && was.Labels[discoveryv1.LabelManagedBy] == sliceManager {
 			e.queue.Add(slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName])
 		}
 	})
-	onChange(e.pods.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(e.pods.informer, func(was, is *corev1.Pod) {
 		if !endpointChanged(was, is) {
 			return
 		}

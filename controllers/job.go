@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	batchlisters "k8s.io/client-go/listers/batch/v1"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -28,7 +29,7 @@ func jobs(c *cluster) loop {
 	jobs := c.informers.Batch().V1().Jobs()
 	j := &jobController{jobs: jobs.Lister(), pods: newOwnedPods(c, batchv1.SchemeGroupVersion.WithKind("Job"), "job-controller")}
 	j.queue = reconcile.New("job", j.sync)
-	onChange(jobs.Informer(), func(was, is *batchv1.Job) { j.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(jobs.Informer(), func(was, is *batchv1.Job) { j.queue.Add(keyOf(either(was, is))) })
 	j.pods.watch(j.queue.Add, func(pod *corev1.Pod) []string {
 		all, _ := j.jobs.Jobs(pod.Namespace).List(everything)
 		return selecting(all, func(job *batchv1.Job) *metav1.LabelSelector { return job.Spec.Selector }, pod)

@@ -18,6 +18,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/metadata"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -40,7 +41,7 @@ func namespaces(c *cluster) loop {
 		discover: func() ([]resourceType, error) { return discoverDeletable(c.discovery) },
 	}
 	n.queue = reconcile.New("namespace", n.sync)
-	onChange(informer.Informer(), func(_, is *corev1.Namespace) {
+	kube.OnChange(informer.Informer(), func(_, is *corev1.Namespace) {
 		if is != nil && is.DeletionTimestamp != nil {
 			n.queue.Add(is.Name)
 		}

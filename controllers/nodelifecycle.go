@@ -18,6 +18,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -62,13 +63,13 @@ func nodeLifecycle(c *cluster) loop {
 		events: c.eventsFrom("node-controller"), grace: c.NodeMonitorGracePeriod, beats: map[string]heartbeat{},
 	}
 	h.queue = reconcile.New("node-lifecycle", h.sync)
-	onChange(nodes.Informer(), func(was, is *corev1.Node) {
+	kube.OnChange(nodes.Informer(), func(was, is *corev1.Node) {
 		h.queue.Add(either(was, is).Name)
 		if was == nil || is == nil || nodeReady(was) != nodeReady(is) {
 			h.requeueAll() // whether evictions are right depends on the other nodes, see allSilent
 		}
 	})
-	onChange(leases.Informer(), func(was, is *coordinationv1.Lease) { h.queue.Add(either(was, is).Name) })
+	kube.OnChange(leases.Informer(), func(was, is *coordinationv1.Lease) { h.queue.Add(either(was, is).Name) })
 	return func(ctx context.Context) {
 		inLeaseNamespace.StartWithContext(ctx)
 		inLeaseNamespace.WaitForCacheSyncWithContext(ctx)

@@ -17,6 +17,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/podarium/podarium/internal/kube"
 )
 
 // ownedPods is what the controllers of DaemonSets, StatefulSets and Jobs have in common: they find their
@@ -47,7 +49,7 @@ func newOwnedPods(c *cluster, kind schema.GroupVersionKind, component string) *o
 // watch calls changed with the key of every owner to which a changed pod matters; adopters names the
 // owners which select a pod that nobody owns.
 func (o *ownedPods) watch(changed func(key string), adopters func(pod *corev1.Pod) []string) {
-	onChange(o.cache.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(o.cache.informer, func(was, is *corev1.Pod) {
 		if is == nil || is.DeletionTimestamp != nil {
 			o.deleting.done(either(was, is).UID)
 		}

@@ -18,6 +18,7 @@ import (
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -46,7 +47,7 @@ func nodeIPAM(c *cluster) loop {
 		split: cidrSplit{c.ClusterCIDR, c.NodeCIDRMaskSize}, given: map[string]int{},
 	}
 	queue := reconcile.New("node-ipam", p.sync)
-	onChange(nodes.Informer(), func(was, is *corev1.Node) {
+	kube.OnChange(nodes.Informer(), func(was, is *corev1.Node) {
 		switch {
 		case is == nil:
 			queue.Add(was.Name) // forgets what was given

@@ -12,6 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -30,7 +31,7 @@ func podGarbageCollector(c *cluster) loop {
 	nodes := c.informers.Core().V1().Nodes()
 	p := &podCollector{client: c.client, nodes: nodes.Lister(), pods: c.pods()}
 	queue := reconcile.New("pod-gc", p.sync)
-	onChange(nodes.Informer(), func(was, is *corev1.Node) {
+	kube.OnChange(nodes.Informer(), func(was, is *corev1.Node) {
 		if is != nil {
 			return
 		}
@@ -38,7 +39,7 @@ func podGarbageCollector(c *cluster) loop {
 			queue.AddAfter(keyOf(pod), orphanQuarantine)
 		}
 	})
-	onChange(p.pods.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(p.pods.informer, func(was, is *corev1.Pod) {
 		switch {
 		case is == nil:
 		case is.Spec.NodeName == "":

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -71,7 +72,7 @@ func replicaSets(c *cluster) loop {
 			return err
 		},
 	})
-	onChange(sets.Informer(), func(was, is *appsv1.ReplicaSet) { r.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(sets.Informer(), func(was, is *appsv1.ReplicaSet) { r.queue.Add(keyOf(either(was, is))) })
 	return r.run
 }
 
@@ -82,7 +83,7 @@ func newReplicaSetController(c *cluster, kind schema.GroupVersionKind, component
 		created: newOwnWrites(pods.informer), deleting: deletingPods{uids: map[types.UID]bool{}},
 	}
 	r.queue = reconcile.New(component, r.sync)
-	onChange(pods.informer, r.podChanged)
+	kube.OnChange(pods.informer, r.podChanged)
 	return r
 }
 

@@ -6,6 +6,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podarium/podarium/internal/kube"
 )
 
 // replicationControllers runs the ReplicaSet's loop over ReplicationControllers.
@@ -37,7 +39,7 @@ func replicationControllers(c *cluster) loop {
 			return err
 		},
 	})
-	onChange(informer.Informer(), func(was, is *corev1.ReplicationController) { r.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(informer.Informer(), func(was, is *corev1.ReplicationController) { r.queue.Add(keyOf(either(was, is))) })
 	return r.run
 }
 

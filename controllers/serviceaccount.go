@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -32,7 +33,7 @@ func serviceAccounts(c *cluster) loop {
 		return err
 	}
 	queue := c.inEveryNamespace("serviceaccount", create)
-	onChange(accounts.Informer(), func(was, is *corev1.ServiceAccount) { queue.Add(either(was, is).Namespace) })
+	kube.OnChange(accounts.Informer(), func(was, is *corev1.ServiceAccount) { queue.Add(either(was, is).Namespace) })
 	return func(ctx context.Context) {
 		named.StartWithContext(ctx)
 		named.WaitForCacheSyncWithContext(ctx)
@@ -72,7 +73,7 @@ func rootCA(c *cluster) loop {
 		return err
 	}
 	queue := c.inEveryNamespace("root-ca", write)
-	onChange(configMaps.Informer(), func(was, is *corev1.ConfigMap) { queue.Add(either(was, is).Namespace) })
+	kube.OnChange(configMaps.Informer(), func(was, is *corev1.ConfigMap) { queue.Add(either(was, is).Namespace) })
 	return func(ctx context.Context) {
 		named.StartWithContext(ctx)
 		named.WaitForCacheSyncWithContext(ctx)
@@ -99,7 +100,7 @@ func (c *cluster) inEveryNamespace(what string, ensure reconcile.Func[string]) *
 		}
 		return nil
 	})
-	onChange(namespaces.Informer(), func(was, is *corev1.Namespace) { queue.Add(either(was, is).Name) })
+	kube.OnChange(namespaces.Informer(), func(was, is *corev1.Namespace) { queue.Add(either(was, is).Name) })
 	return queue
 }
 

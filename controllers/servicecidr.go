@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	networkinglisters "k8s.io/client-go/listers/networking/v1"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -45,11 +46,11 @@ func serviceCIDRs(c *cluster) loop {
 			}
 		}
 	}
-	onChange(ranges.Informer(), func(was, is *networkingv1.ServiceCIDR) {
+	kube.OnChange(ranges.Informer(), func(was, is *networkingv1.ServiceCIDR) {
 		s.queue.Add(either(was, is).Name)
 		everyRange() // a new range may cover what holds a deleted one
 	})
-	onChange(addresses.Informer(), func(_, is *networkingv1.IPAddress) {
+	kube.OnChange(addresses.Informer(), func(_, is *networkingv1.IPAddress) {
 		if is == nil {
 			everyRange()
 		}

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appslisters "k8s.io/client-go/listers/apps/v1"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -31,7 +32,7 @@ func statefulSets(c *cluster) loop {
 	sets := c.informers.Apps().V1().StatefulSets()
 	s := &statefulSetController{sets: sets.Lister(), pods: newOwnedPods(c, kind, "statefulset-controller"), revisions: newRevisions(c, kind)}
 	s.queue = reconcile.New("statefulset", s.sync)
-	onChange(sets.Informer(), func(was, is *appsv1.StatefulSet) { s.queue.Add(keyOf(either(was, is))) })
+	kube.OnChange(sets.Informer(), func(was, is *appsv1.StatefulSet) { s.queue.Add(keyOf(either(was, is))) })
 	s.pods.watch(s.queue.Add, func(pod *corev1.Pod) []string {
 		all, _ := s.sets.StatefulSets(pod.Namespace).List(everything)
 		return selecting(all, func(set *appsv1.StatefulSet) *metav1.LabelSelector { return set.Spec.Selector }, pod)

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
 
+	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
 )
 
@@ -32,7 +33,7 @@ func taintEviction(c *cluster) loop {
 	nodes := c.informers.Core().V1().Nodes()
 	t := &taintEvictor{client: c.client, nodes: nodes.Lister(), pods: c.pods(), events: c.eventsFrom("taint-eviction-controller")}
 	t.queue = reconcile.New("taint-eviction", t.sync)
-	onChange(nodes.Informer(), func(was, is *corev1.Node) {
+	kube.OnChange(nodes.Informer(), func(was, is *corev1.Node) {
 		if is == nil || len(noExecute(is)) == 0 || was != nil && len(noExecute(was)) == len(noExecute(is)) {
 			return
 		}
@@ -40,7 +41,7 @@ func taintEviction(c *cluster) loop {
 			t.queue.Add(keyOf(pod))
 		}
 	})
-	onChange(t.pods.informer, func(was, is *corev1.Pod) {
+	kube.OnChange(t.pods.informer, func(was, is *corev1.Pod) {
 		if is != nil && is.Spec.NodeName != "" && (was == nil || was.Spec.NodeName == "") {
 			t.queue.Add(keyOf(is))
 		}

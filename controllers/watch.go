@@ -5,27 +5,6 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// onChange calls changed for every object which appears (was is nil), changes, or goes away (is is nil).
-// Objects belong to the cache and are never modified.
-func onChange[T metav1.Object](informer cache.SharedIndexInformer, changed func(was, is T)) {
-	var none T
-	// AddEventHandler fails only on a stopped informer, and then nobody needs the events.
-	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { changed(none, obj.(T)) },
-		UpdateFunc: func(was, is any) { changed(was.(T), is.(T)) },
-		DeleteFunc: func(obj any) {
-			// When the watch was interrupted, the deletion itself was missed; the last known state comes
-			// wrapped.
-			if missed, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = missed.Obj
-			}
-			if object, ok := obj.(T); ok {
-				changed(object, none)
-			}
-		},
-	})
-}
-
 // either returns the newer of two states of an object, of which one may be missing.
 func either[T interface {
 	comparable

@@ -15,7 +15,6 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/podarium/podarium/internal/kube"
@@ -110,16 +109,16 @@ func (s *scheduler) place(ctx context.Context, pod *corev1.Pod) {
 // follow keeps state and queue up to date with the cluster.
 func (s *scheduler) follow(factory informers.SharedInformerFactory) {
 	core := factory.Core().V1()
-	handle(core.Pods().Informer(), s.podChanged)
-	handle(core.Nodes().Informer(), s.nodeChanged)
-	handle(core.Services().Informer(), func(was, is *corev1.Service) {
+	kube.OnChange(core.Pods().Informer(), s.podChanged)
+	kube.OnChange(core.Nodes().Informer(), s.nodeChanged)
+	kube.OnChange(core.Services().Informer(), func(was, is *corev1.Service) {
 		if is == nil {
 			s.state.removeService(was)
 			return
 		}
 		s.state.setService(is)
 	})
-	handle(core.Namespaces().Informer(), func(was, is *corev1.Namespace) {
+	kube.OnChange(core.Namespaces().Informer(), func(was, is *corev1.Namespace) {
 		if is == nil {
 			return
 		}
@@ -181,24 +180,6 @@ func (s *scheduler) nodeChanged(was, is *corev1.Node) {
 	if !same {
 		s.queue.clusterChanged(nodeChange)
 	}
-}
-
-// handle calls changed for every object which appears (was is nil), changes, or goes away (is is nil).
-func handle[T metav1.Object](informer cache.SharedIndexInformer, changed func(was, is T)) {
-	var none T
-	// AddEventHandler fails only on a stopped informer.
-	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { changed(none, obj.(T)) },
-		UpdateFunc: func(was, is any) { changed(was.(T), is.(T)) },
-		DeleteFunc: func(obj any) {
-			if missed, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-				obj = missed.Obj
-			}
-			if object, ok := obj.(T); ok {
-				changed(object, none)
-			}
-		},
-	})
 }
 
 // trim drops managedFields, which nobody here reads and which are a third of an object.
