@@ -3,6 +3,7 @@ package proxy
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,25 +20,26 @@ type flow struct {
 	endpoint netip.Addr // where DNAT sent it; not valid: nowhere, it was never translated
 }
 
-// staleFlows compares two snapshots: endpoints which UDP Services have lost,
-// and Services which had none and have some now (a client that asked too early
-// has an entry without translation).
+// staleFlows compares two snapshots: endpoints of UDP Services which do not
+// answer any more, and Services which had none and have some now (a client that
+// asked too early has an entry without translation). An endpoint that gets
+// nothing new but still answers keeps its flows: without them, the answers that
+// are on their way would reach nobody.
 func staleFlows(before, after *Snapshot) []flow {
-	now := map[PortName]map[netip.Addr]bool{}
+	alive, reachable := map[PortName]map[netip.Addr]bool{}, map[PortName]bool{}
 	for i := range after.Ports {
-		now[after.Ports[i].Name] = addressesOf(&after.Ports[i])
+		alive[after.Ports[i].Name] = answering(&after.Ports[i])
 	}
 	var flows []flow
-	had := map[PortName]bool{}
 	if before != nil {
 		for i := range before.Ports {
 			old := &before.Ports[i]
 			if old.Name.Protocol != corev1.ProtocolUDP {
 				continue
 			}
-			for addr := range addressesOf(old) {
-				had[old.Name] = true
-				if !now[old.Name][addr] {
+			reachable[old.Name] = len(old.Reachable()) > 0
+			for addr := range answering(old) {
+				if !alive[old.Name][addr] {
 					flows = append(flows, flowsOf(old, addr)...)
 				}
 			}
@@ -45,16 +47,37 @@ func staleFlows(before, after *Snapshot) []flow {
 	}
 	for i := range after.Ports {
 		p := &after.Ports[i]
-		if p.Name.Protocol == corev1.ProtocolUDP && !had[p.Name] && len(now[p.Name]) > 0 {
+		if p.Name.Protocol == corev1.ProtocolUDP && !reachable[p.Name] && len(p.Reachable()) > 0 {
 			flows = append(flows, flowsOf(p, netip.Addr{})...)
 		}
 	}
 	return flows
 }
 
-func addressesOf(p *Port) map[netip.Addr]bool {
+// drainingFlows lead to endpoints of UDP Services which get nothing new but
+// still answer. Those in use may go on; but a client whose next question
+// happens to come from a port it had before must not follow an old entry, so
+// the idle ones are forgotten again and again until the endpoint is gone.
+func drainingFlows(snapshot *Snapshot) []flow {
+	var flows []flow
+	for i := range snapshot.Ports {
+		p := &snapshot.Ports[i]
+		if p.Name.Protocol != corev1.ProtocolUDP {
+			continue
+		}
+		for _, e := range p.answering {
+			if !slices.Contains(p.Reachable(), e) {
+				flows = append(flows, flowsOf(p, e.Address.Addr())...)
+			}
+		}
+	}
+	return flows
+}
+
+// answering are the addresses from which a client may still hear.
+func answering(p *Port) map[netip.Addr]bool {
 	set := map[netip.Addr]bool{}
-	for _, e := range p.Reachable() {
+	for _, e := range slices.Concat(p.Reachable(), p.answering) {
 		set[e.Address.Addr()] = true
 	}
 	return set
@@ -76,12 +99,21 @@ func flowsOf(p *Port, endpoint netip.Addr) []flow {
 	return list
 }
 
-// forgetFlows deletes them from the kernel's table.
-func forgetFlows(flows []flow) {
-	if len(flows) == 0 {
+// udpTimeout is how long (seconds) the kernel keeps a question after its last
+// packet, nf_conntrack_udp_timeout; streams have more. idleFor is how old the
+// last packet must be for a flow to count as idle.
+const (
+	udpTimeout = 30
+	idleFor    = 1
+)
+
+// forgetFlows deletes them from the kernel's table; of those that drain, only
+// the idle ones.
+func forgetFlows(stale, draining []flow) {
+	if len(stale)+len(draining) == 0 {
 		return
 	}
-	n, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, flowFilter(flows))
+	n, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, flowFilter{stale, draining})
 	if err != nil {
 		slog.Error("stale conntrack entries not removed", "err", err)
 		return
@@ -92,17 +124,22 @@ func forgetFlows(flows []flow) {
 }
 
 // flowFilter matches an entry against any of the flows.
-type flowFilter []flow
+type flowFilter struct{ stale, draining []flow }
 
 // MatchConntrackFlow is netlink.CustomConntrackFilter.
 func (f flowFilter) MatchConntrackFlow(entry *netlink.ConntrackFlow) bool {
 	if entry.Forward.Protocol != unix.IPPROTO_UDP {
 		return false
 	}
+	idle := entry.TimeOut < udpTimeout-idleFor // counts down from the last packet
+	return matches(f.stale, entry) || idle && matches(f.draining, entry)
+}
+
+func matches(flows []flow, entry *netlink.ConntrackFlow) bool {
 	original, _ := netip.AddrFromSlice(entry.Forward.DstIP)
 	answering, _ := netip.AddrFromSlice(entry.Reverse.SrcIP)
 	original, answering = original.Unmap(), answering.Unmap()
-	for _, want := range f {
+	for _, want := range flows {
 		if entry.Forward.DstPort != want.port || want.service.IsValid() && original != want.service {
 			continue
 		}

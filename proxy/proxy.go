@@ -73,7 +73,13 @@ type runner struct {
 	changed bool // the model, since the last successful sync
 	retry   time.Duration
 	before  *Snapshot
+
+	draining []flow // of the last snapshot
+	drain    *time.Timer
 }
+
+// drainEvery is how often idle flows to endpoints that drain are looked for.
+const drainEvery = time.Second
 
 // startWatch begins to watch; synced is closed when all that existed has been
 // handed over as events.
@@ -179,6 +185,9 @@ func (r *runner) loop(ctx context.Context) error {
 	retry := time.NewTimer(0)
 	retry.Stop()
 	defer retry.Stop()
+	r.drain = time.NewTimer(0)
+	r.drain.Stop()
+	defer r.drain.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,6 +197,9 @@ func (r *runner) loop(ctx context.Context) error {
 			r.takeWaiting()
 			r.changed = true
 		case <-retry.C:
+		case <-r.drain.C:
+			forgetFlows(nil, r.draining)
+			r.drain.Reset(drainEvery)
 		case <-check.C:
 			r.check(ctx)
 		}
@@ -235,7 +247,11 @@ func (r *runner) sync(ctx context.Context) error {
 	if err := r.cfg.Backend.Sync(ctx, snapshot); err != nil {
 		return err
 	}
-	forgetFlows(staleFlows(r.before, snapshot))
+	r.draining = drainingFlows(snapshot)
+	forgetFlows(staleFlows(r.before, snapshot), r.draining)
+	if r.drain.Stop(); len(r.draining) > 0 {
+		r.drain.Reset(drainEvery)
+	}
 	r.changed, r.retry, r.before = false, 0, snapshot
 	r.health.updated()
 	return nil

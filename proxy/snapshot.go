@@ -13,6 +13,8 @@ type Port struct {
 	ClusterEndpoints []*Endpoint // for traffic policy Cluster
 	LocalEndpoints   []*Endpoint // for traffic policy Local
 	HasEndpoints     bool        // anywhere; with none here, "no local endpoints"
+
+	answering []*Endpoint // all that still serve, also those which get nothing new
 }
 
 // Internal are the endpoints behind the ClusterIP.

@@ -1,0 +1,16 @@
+package proxy
+
+import "fmt"
+
+// StaleFlows is staleFlows as text, for tests which need proxytest.
+func StaleFlows(before, after *Snapshot) []string {
+	var list []string
+	for _, f := range staleFlows(before, after) {
+		endpoint := "nowhere"
+		if f.endpoint.IsValid() {
+			endpoint = f.endpoint.String()
+		}
+		list = append(list, fmt.Sprintf("%s:%d → %s", f.service, f.port, endpoint))
+	}
+	return list
+}
