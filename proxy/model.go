@@ -113,8 +113,10 @@ func (m *Model) Snapshot() *Snapshot {
 		for _, port := range ports {
 			all := m.endpoints(port.Name)
 			r := decide(port, all, m.node, m.zone)
-			snapshot.Ports = append(snapshot.Ports, Port{ServicePort: port, ClusterEndpoints: r.cluster, LocalEndpoints: r.local, HasEndpoints: r.any,
-				answering: filter(all, func(e *Endpoint) bool { return e.serving })})
+			snapshot.Ports = append(snapshot.Ports, Port{
+				ServicePort: port, ClusterEndpoints: r.cluster, LocalEndpoints: r.local, HasEndpoints: r.any,
+				answering: filter(all, func(e *Endpoint) bool { return e.serving }),
+			})
 			snapshot.Endpoints += len(all)
 		}
 	}
