@@ -8,6 +8,8 @@ GOFLAGS += -trimpath
 # kubectl tells its version from here; without, it knows only that it is no release.
 LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v1.37.2
 BIN     := bin
+# bin/cni are the CNI plugins which go.mod names as tools: portmap stands behind hostPort, and the
+# others are what the tests put in place of our own plugin.
 
 .PHONY: help build demo test test-pure test-netns test-lab lint fmt bench clean setup
 
@@ -20,6 +22,7 @@ setup: ## install what this machine lacks (Debian packages)
 build: setup ## build bin/
 	@mkdir -p $(BIN)
 	$(GO) build $(GOFLAGS) -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/... ./examples/simpleservice
+	$(GO) build $(GOFLAGS) -ldflags "-s -w" -o $(BIN)/cni/ tool
 
 demo: build ## from a fresh machine to the demo: start a lab and tell the story
 	@$(BIN)/podarium status >/dev/null 2>&1 || $(BIN)/podarium up

@@ -94,13 +94,12 @@ func (n *podNetwork) config() (*libcni.NetworkConfigList, error) {
 
 // attach gives the namespace an interface eth0 and returns its addresses. libcni does not take back
 // what a failed ADD did, so a DEL follows.
-func (n *podNetwork) attach(ctx context.Context, s sandboxRecord, pod *corev1.Pod) ([]string, error) {
+func (n *podNetwork) attach(ctx context.Context, s sandboxRecord) ([]string, error) {
 	list, err := n.config()
 	if err != nil {
 		return nil, err
 	}
 	conf := cniArguments(s)
-	conf.CapabilityArgs = map[string]any{"portMappings": portMappings(pod)}
 	result, err := n.cni.AddNetworkList(ctx, list, conf)
 	if err == nil {
 		var ips []string
@@ -131,6 +130,9 @@ func (n *podNetwork) detach(ctx context.Context, s sandboxRecord) error {
 	return nil
 }
 
+// attachedBy is the configuration of the ADD. libcni notes it down only when the ADD has succeeded; a
+// kubelet which was killed before that left an address behind all the same, so the configuration of
+// today has to serve then. It is nil when there is none.
 func (n *podNetwork) attachedBy(s sandboxRecord) (*libcni.NetworkConfigList, error) {
 	attachments, err := n.cni.GetCachedAttachments(s.ID)
 	if err != nil {
@@ -141,7 +143,12 @@ func (n *podNetwork) attachedBy(s sandboxRecord) (*libcni.NetworkConfigList, err
 			return libcni.ConfListFromBytes(attachment.Config)
 		}
 	}
-	return nil, nil
+	list, err := n.config()
+	if err != nil {
+		slog.Debug("No network to detach from", "pod", s.PodName, "error", err)
+		return nil, nil
+	}
+	return list, nil
 }
 
 // podInterface is the name of a pod's interface in its own namespace.
@@ -157,6 +164,7 @@ func cniArguments(s sandboxRecord) *libcni.RuntimeConf {
 			{"K8S_POD_INFRA_CONTAINER_ID", s.ID},
 			{"K8S_POD_UID", s.PodUID},
 		},
+		CapabilityArgs: map[string]any{"portMappings": s.PortMappings},
 	}
 }
 

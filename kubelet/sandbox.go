@@ -26,14 +26,16 @@ import (
 //	pods/UID/shm            tmpfs, /dev/shm of all containers
 //	pods/UID/etc-hosts, resolv.conf, hostname
 type sandboxRecord struct {
-	ID           string    `json:"id"`
-	PodNamespace string    `json:"podNamespace"`
-	PodName      string    `json:"podName"`
-	PodUID       string    `json:"podUID"`
-	HostNetwork  bool      `json:"hostNetwork"`
-	IPs          []string  `json:"ips,omitempty"`
-	Cgroup       string    `json:"cgroup"`
-	Created      time.Time `json:"created"`
+	ID           string   `json:"id"`
+	PodNamespace string   `json:"podNamespace"`
+	PodName      string   `json:"podName"`
+	PodUID       string   `json:"podUID"`
+	HostNetwork  bool     `json:"hostNetwork"`
+	IPs          []string `json:"ips,omitempty"`
+	// PortMappings are the pod's host ports: what was forwarded has to be taken back.
+	PortMappings []portMapping `json:"portMappings,omitempty"`
+	Cgroup       string        `json:"cgroup"`
+	Created      time.Time     `json:"created"`
 	// Ready is set when all of the sandbox is made; without it only removal makes sense.
 	Ready bool `json:"ready"`
 	// Boot is bootID at the time of creation: another one now means that everything but the files is gone.
@@ -59,7 +61,7 @@ func newID() string {
 func (k *Kubelet) createSandbox(ctx context.Context, pod *corev1.Pod) (sandboxRecord, error) {
 	s := sandboxRecord{
 		ID: newID(), PodNamespace: pod.Namespace, PodName: pod.Name, PodUID: string(pod.UID),
-		HostNetwork: pod.Spec.HostNetwork, Cgroup: podCgroup(k.cfg.CgroupRoot, pod), Created: time.Now().UTC(), Boot: bootID(),
+		HostNetwork: pod.Spec.HostNetwork, PortMappings: portMappings(pod), Cgroup: podCgroup(k.cfg.CgroupRoot, pod), Created: time.Now().UTC(), Boot: bootID(),
 		dir: k.podDir(string(pod.UID)),
 	}
 	if !s.HostNetwork {
@@ -98,7 +100,7 @@ func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *corev1
 	}
 	s.IPs = k.cfg.NodeIPs
 	if !s.HostNetwork {
-		ips, err := k.network.attach(ctx, *s, pod)
+		ips, err := k.network.attach(ctx, *s)
 		if err != nil {
 			return err
 		}

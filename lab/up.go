@@ -208,14 +208,19 @@ func freePort() (int, error) {
 }
 
 // installCNI puts our plugin where every CNI runtime looks, under the name
-// that a network configuration calls it by: "podarium".
+// that a network configuration calls it by, "podarium", and beside it upstream's
+// portmap, which makes a pod's hostPort.
 func installCNI(cfg world.Config, number int) error {
-	source := filepath.Join(filepath.Dir(cfg.Executable), "podarium-cni")
-	binary, err := os.ReadFile(source)
-	if err != nil {
-		return fmt.Errorf("install CNI plugin: %w (build it with `make build`)", err)
+	for name, source := range map[string]string{"podarium": "podarium-cni", "portmap": "cni/portmap"} {
+		binary, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Executable), source))
+		if err != nil {
+			return fmt.Errorf("install CNI plugin: %w (build it with `make build`)", err)
+		}
+		if err := world.WriteFile(cfg.NodePath(number, "opt", "cni", "bin", name), binary, 0o755); err != nil {
+			return err
+		}
 	}
-	return world.WriteFile(cfg.NodePath(number, "opt", "cni", "bin", "podarium"), binary, 0o755)
+	return nil
 }
 
 // startWorld forks the world into its namespaces and waits until it says that

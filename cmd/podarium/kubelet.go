@@ -64,7 +64,7 @@ func withPodNetwork(ctx context.Context, f kubeletFlags, cfg kubelet.Config) err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	network := podNetwork{node: cfg.NodeName, mode: f.podNetwork, clusterCIDR: cidr, confDir: cfg.CNIConfDir}
+	network := podNetwork{node: cfg.NodeName, mode: f.podNetwork, clusterCIDR: cidr, confDir: cfg.CNIConfDir, binDir: cfg.CNIBinDir}
 	done := make(chan error, 1)
 	go func() { done <- network.run(ctx, cfg.Client) }()
 	err = kubelet.Run(ctx, cfg)

@@ -31,6 +31,7 @@ type podNetwork struct {
 	mode        string // host-gw or vxlan
 	clusterCIDR netip.Prefix
 	confDir     string
+	binDir      string
 	confFile    string // what has been written there, to write only changes
 }
 
@@ -161,20 +162,41 @@ func internalIP(node *corev1.Node) (netip.Addr, error) {
 // confName sorts before what a user may drop into the folder, and after "05-…".
 const confName = "10-podarium.conflist"
 
-// writeConf writes the network configuration in one step, and only a new one:
-// the kubelet watches the folder.
-func (p *podNetwork) writeConf(subnet netip.Prefix, mtu int) error {
-	plugin := map[string]any{"type": cni.PluginType, "bridge": cni.DefaultBridge, "subnet": subnet}
+// portMapPlugin is upstream's plugin which forwards a pod's hostPort.
+const portMapPlugin = "portmap"
+
+// conf is the network configuration of this node: our own plugin, and behind it
+// portmap if the node has it. It does nothing for a pod without hostPort.
+func (p *podNetwork) conf(subnet netip.Prefix, mtu int) ([]byte, error) {
+	own := map[string]any{"type": cni.PluginType, "bridge": cni.DefaultBridge, "subnet": subnet}
 	if mtu != 0 {
-		plugin["mtu"] = mtu
+		own["mtu"] = mtu
+	}
+	plugins := []any{own}
+	if _, err := os.Stat(filepath.Join(p.binDir, portMapPlugin)); err == nil {
+		plugins = append(plugins, map[string]any{
+			"type": portMapPlugin, "backend": "iptables", "capabilities": map[string]bool{"portMappings": true},
+		})
+	} else {
+		slog.Warn("hostPort does not work without upstream's CNI plugin", "plugin", portMapPlugin, "err", err)
 	}
 	conf, err := json.MarshalIndent(map[string]any{
 		"cniVersion": "1.1.0",
 		"name":       cni.PluginType,
-		"plugins":    []any{plugin},
+		"plugins":    plugins,
 	}, "", "  ")
 	if err != nil {
-		return fmt.Errorf("encode network configuration: %w", err)
+		return nil, fmt.Errorf("encode network configuration: %w", err)
+	}
+	return conf, nil
+}
+
+// writeConf writes the network configuration in one step, and only a new one:
+// the kubelet watches the folder.
+func (p *podNetwork) writeConf(subnet netip.Prefix, mtu int) error {
+	conf, err := p.conf(subnet, mtu)
+	if err != nil {
+		return err
 	}
 	path := filepath.Join(p.confDir, confName)
 	if p.confFile == "" {
