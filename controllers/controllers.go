@@ -57,24 +57,26 @@ var all = []struct {
 	name  string
 	start start
 }{
-	{"node-ipam-controller", nodeIPAM},                           // podcidr.go
-	{"serviceaccount-controller", serviceAccounts},               // serviceaccount.go
-	{"root-ca-certificate-publisher-controller", rootCA},         // rootca.go
-	{"deployment-controller", deployments},                       // deployment*.go
-	{"replicaset-controller", replicaSets},                       // replicaset.go
-	{"replicationcontroller-controller", replicationControllers}, // replicationcontroller.go
-	{"daemonset-controller", daemonSets},                         // daemonset.go, daemonplan.go
-	{"statefulset-controller", statefulSets},                     // statefulset.go, statefulplan.go
-	{"job-controller", jobs},                                     // job*.go
-	{"disruption-controller", disruptions},                       // disruption.go
-	{"service-cidr-controller", serviceCIDRs},                    // servicecidr.go
-	{"endpointslice-controller", endpointSlices},                 // endpointslice.go
-	{"endpoints-controller", endpoints},                          // endpoints.go
-	{"node-lifecycle-controller", nodeLifecycle},                 // nodelifecycle.go, nodetaints.go
-	{"taint-eviction-controller", taintEviction},                 // tainteviction.go
-	{"pod-garbage-collector-controller", podGarbageCollector},    // podgc.go
-	{"namespace-controller", namespaces},                         // namespace.go
-	{"garbage-collector-controller", garbageCollector},           // gc.go, gcgraph.go
+	{"node-ipam-controller", nodeIPAM},                             // podcidr.go
+	{"clusterrole-aggregation-controller", clusterRoleAggregation}, // clusterroleaggregation.go
+	{"serviceaccount-controller", serviceAccounts},                 // serviceaccount.go
+	{"root-ca-certificate-publisher-controller", rootCA},           // rootca.go
+	{"deployment-controller", deployments},                         // deployment*.go
+	{"replicaset-controller", replicaSets},                         // replicaset.go
+	{"replicationcontroller-controller", replicationControllers},   // replicationcontroller.go
+	{"daemonset-controller", daemonSets},                           // daemonset.go, daemonplan.go
+	{"statefulset-controller", statefulSets},                       // statefulset.go, statefulplan.go
+	{"job-controller", jobs},                                       // job*.go
+	{"disruption-controller", disruptions},                         // disruption.go
+	{"service-cidr-controller", serviceCIDRs},                      // servicecidr.go
+	{"endpointslice-controller", endpointSlices},                   // endpointslice.go, managedslices.go
+	{"endpoints-controller", endpoints},                            // endpoints.go
+	{"endpointslice-mirroring-controller", sliceMirroring},         // slicemirroring.go
+	{"node-lifecycle-controller", nodeLifecycle},                   // nodelifecycle.go, nodetaints.go
+	{"taint-eviction-controller", taintEviction},                   // tainteviction.go
+	{"pod-garbage-collector-controller", podGarbageCollector},      // podgc.go
+	{"namespace-controller", namespaces},                           // namespace.go
+	{"garbage-collector-controller", garbageCollector},             // gc.go, gcgraph.go
 }
 
 // cluster is what every controller is given: clients, shared caches, a way to write events.

@@ -1,5 +1,5 @@
-// Package controllers is the kube-controller-manager: one process, eighteen loops, each of which makes
-// one sentence about the cluster true.
+// Package controllers is the kube-controller-manager: one process, some twenty loops, each of which
+// makes one sentence about the cluster true.
 //
 // "A Deployment of three replicas has a ReplicaSet of three replicas." "A ReplicaSet of three replicas
 // has three pods." "A Service has the addresses of its ready pods in an EndpointSlice." None of the

@@ -21,6 +21,17 @@ type endpointGroup struct {
 	endpoints []discoveryv1.Endpoint
 }
 
+// addToGroup puts an endpoint to those of its family which have the same ports.
+func addToGroup(groups []endpointGroup, family discoveryv1.AddressType, ports []discoveryv1.EndpointPort, endpoint discoveryv1.Endpoint) []endpointGroup {
+	i := slices.IndexFunc(groups, func(g endpointGroup) bool { return g.family == family && samePorts(g.ports, ports) })
+	if i < 0 {
+		i = len(groups)
+		groups = append(groups, endpointGroup{family: family, ports: ports})
+	}
+	groups[i].endpoints = append(groups[i].endpoints, endpoint)
+	return groups
+}
+
 // desiredEndpoints turns the pods behind a Service into endpoints. A pod on a node which the cache does not
 // know is left out and reported as error, so that the Service is looked at again.
 func desiredEndpoints(service *corev1.Service, pods []*corev1.Pod, node func(string) (*corev1.Node, error)) ([]endpointGroup, error) {
@@ -47,13 +58,7 @@ func desiredEndpoints(service *corev1.Service, pods []*corev1.Pod, node func(str
 			if len(service.Spec.Ports) > 0 && len(ports) == 0 {
 				continue // it has none of the named ports
 			}
-			endpoint := endpointOf(service, pod, on, address)
-			i := slices.IndexFunc(groups, func(g endpointGroup) bool { return g.family == family && samePorts(g.ports, ports) })
-			if i < 0 {
-				i = len(groups)
-				groups = append(groups, endpointGroup{family: family, ports: ports})
-			}
-			groups[i].endpoints = append(groups[i].endpoints, endpoint)
+			groups = addToGroup(groups, family, ports, endpointOf(service, pod, on, address))
 		}
 	}
 	return groups, errors.Join(missing...)
@@ -176,7 +181,7 @@ func equalOrNil[T comparable](a, b *T) bool {
 
 // endpointID is what makes an endpoint the same endpoint before and after a change.
 func endpointID(endpoint discoveryv1.Endpoint) types.UID {
-	if endpoint.TargetRef != nil {
+	if endpoint.TargetRef != nil && endpoint.TargetRef.UID != "" {
 		return endpoint.TargetRef.UID
 	}
 	return types.UID(endpoint.Addresses[0])

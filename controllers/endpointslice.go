@@ -2,22 +2,15 @@ package controllers
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"maps"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
-	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
 
 	"github.com/podarium/podarium/internal/kube"
@@ -28,40 +21,27 @@ import (
 // selects, each with a note whether it is ready. kube-proxy and DNS read nothing else, they never look at
 // pods.
 //
-//	endpointslice.go   the loop, and the writes
+//	endpointslice.go   the loop
 //	endpoint.go        pure: one pod as an endpoint; the ports of a Service on that pod
 //	sliceplan.go       pure: the difference between the slices which are and which should be
+//	managedslices.go   reads and writes slices
 type endpointSliceController struct {
-	client   kubernetes.Interface
 	services corelisters.ServiceLister
 	nodes    corelisters.NodeLister
 	pods     podCache
-	slices   cache.SharedIndexInformer
+	slices   *managedSlices
 	events   record.EventRecorder
 	queue    *reconcile.Queue[string]
-	written  *ownWrites
 	triggers triggerTimes
 }
 
-const (
-	sliceManager  = "endpointslice-controller.k8s.io"
-	byServiceName = "service"
-)
+const sliceManager = "endpointslice-controller.k8s.io"
 
 func endpointSlices(c *cluster) loop {
 	services, nodes := c.informers.Core().V1().Services(), c.informers.Core().V1().Nodes()
-	slices := c.informers.Discovery().V1().EndpointSlices().Informer()
-	// AddIndexers fails only on a name which is taken; nobody else uses this one.
-	_ = slices.AddIndexers(cache.Indexers{byServiceName: func(obj any) ([]string, error) {
-		slice := obj.(*discoveryv1.EndpointSlice)
-		if slice.Labels[discoveryv1.LabelManagedBy] != sliceManager {
-			return nil, nil // somebody else's, such as the API server's own
-		}
-		return []string{slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]}, nil
-	}})
 	e := &endpointSliceController{
-		client: c.client, services: services.Lister(), nodes: nodes.Lister(), pods: c.pods(), slices: slices,
-		events: c.eventsFrom("endpoint-slice-controller"), written: newOwnWrites(slices), triggers: triggerTimes{earliest: map[string]time.Time{}},
+		services: services.Lister(), nodes: nodes.Lister(), pods: c.pods(), slices: c.slicesOf(sliceManager),
+		events: c.eventsFrom("endpoint-slice-controller"), triggers: triggerTimes{earliest: map[string]time.Time{}},
 	}
 	e.queue = reconcile.New("endpointslice", e.sync)
 	kube.OnChange(services.Informer(), func(was, is *corev1.Service) {
@@ -70,11 +50,7 @@ func endpointSlices(c *cluster) loop {
 		}
 		e.queue.Add(keyOf(either(was, is)))
 	})
-	kube.OnChange(slices, func(was, is *discoveryv1.EndpointSlice) {
-		if slice := either(was, is); slice.Labels[discoveryv1.LabelManagedBy] == sliceManager || was != nil && was.Labels[discoveryv1.LabelManagedBy] == sliceManager {
-			e.queue.Add(slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName])
-		}
-	})
+	e.slices.watch(e.queue.Add)
 	kube.OnChange(e.pods.informer, func(was, is *corev1.Pod) {
 		if !endpointChanged(was, is) {
 			return
@@ -108,7 +84,7 @@ func (e *endpointSliceController) sync(ctx context.Context, key string) error {
 	service, err := e.services.Services(namespace).Get(name)
 	if apierrors.IsNotFound(err) {
 		// The slices are owned by the Service, and go with it.
-		e.written.forget(key)
+		e.slices.written.forget(key)
 		e.triggers.take(key)
 		return nil
 	}
@@ -116,7 +92,7 @@ func (e *endpointSliceController) sync(ctx context.Context, key string) error {
 		// Without a selector, whoever made the Service writes its slices.
 		return err
 	}
-	if !e.written.visible(key) {
+	if !e.slices.written.visible(key) {
 		return nil // the event of the slice we wrote last brings us back
 	}
 	pods, err := e.pods.lister.Pods(namespace).List(labels.SelectorFromSet(service.Spec.Selector))
@@ -124,61 +100,14 @@ func (e *endpointSliceController) sync(ctx context.Context, key string) error {
 		return err
 	}
 	wanted, missing := desiredEndpoints(service, pods, e.nodes.Get)
-	plan := planSlices(service, wanted, e.existing(key))
-	if err := e.apply(ctx, service, plan, e.triggers.take(key)); err != nil {
+	plan := planSlices(sourceOf(service), wanted, e.slices.of(key))
+	if err := e.slices.apply(ctx, key, plan, e.triggers.take(key)); err != nil {
 		if !apierrors.IsConflict(err) {
 			e.events.Eventf(service, corev1.EventTypeWarning, "FailedToUpdateEndpointSlices", "Error updating Endpoint Slices for Service %s: %v", key, err)
 		}
 		return err
 	}
 	return missing
-}
-
-func (e *endpointSliceController) existing(key string) []*discoveryv1.EndpointSlice {
-	objs, _ := e.slices.GetIndexer().ByIndex(byServiceName, key)
-	var existing []*discoveryv1.EndpointSlice
-	for _, obj := range objs {
-		if slice := obj.(*discoveryv1.EndpointSlice); slice.DeletionTimestamp == nil {
-			existing = append(existing, slice)
-		}
-	}
-	return existing
-}
-
-// apply writes creations first, deletions last: an endpoint which moves from one slice to another is in
-// both for a moment, never in none.
-func (e *endpointSliceController) apply(ctx context.Context, service *corev1.Service, plan slicePlan, trigger time.Time) error {
-	key := keyOf(service)
-	api := e.client.DiscoveryV1().EndpointSlices(service.Namespace)
-	for _, slice := range plan.create {
-		setTriggerTime(slice, trigger)
-		written, err := api.Create(ctx, slice, metav1.CreateOptions{})
-		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("create endpoint slice of service %s: %w", key, err)
-		}
-		e.written.wrote(key, written)
-		slog.Info("created endpoint slice", "service", key, "slice", written.Name, "endpoints", len(written.Endpoints))
-	}
-	for _, slice := range plan.update {
-		setTriggerTime(slice, trigger)
-		written, err := api.Update(ctx, slice, metav1.UpdateOptions{})
-		if err != nil {
-			return fmt.Errorf("update endpoint slice %s: %w", slice.Name, err)
-		}
-		e.written.wrote(key, written)
-		slog.Info("updated endpoint slice", "service", key, "slice", written.Name, "endpoints", len(written.Endpoints))
-	}
-	var errs []error
-	for _, slice := range plan.delete {
-		err := api.Delete(ctx, slice.Name, *metav1.NewPreconditionDeleteOptions(string(slice.UID)))
-		if err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("delete endpoint slice %s: %w", slice.Name, err))
-		}
-	}
-	return errors.Join(errs...)
 }
 
 // triggerTimes remembers when the earliest change happened which a Service's slices do not show yet. It
@@ -214,18 +143,6 @@ func podTriggerTime(pod *corev1.Pod) time.Time {
 		return ready.LastTransitionTime.Time
 	}
 	return pod.CreationTimestamp.Time
-}
-
-func setTriggerTime(slice *discoveryv1.EndpointSlice, at time.Time) {
-	annotations := maps.Clone(slice.Annotations)
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	delete(annotations, corev1.EndpointsLastChangeTriggerTime)
-	if !at.IsZero() {
-		annotations[corev1.EndpointsLastChangeTriggerTime] = at.UTC().Format(time.RFC3339Nano)
-	}
-	slice.Annotations = annotations
 }
 
 // endpointChanged: did anything change that an endpoint shows? The kubelet writes a pod's status often.

@@ -16,6 +16,31 @@ import (
 // every node, not a list of a thousand: that is why slices took the place of Endpoints.
 const maxEndpoints = 100
 
+// sliceSource is for whom slices are written: a Service, or Endpoints which somebody wrote by hand.
+type sliceSource struct {
+	namespace, name     string // of the Service
+	labels, annotations map[string]string
+	owner               metav1.OwnerReference
+	families            []discoveryv1.AddressType // each keeps an empty slice when it has no endpoints
+}
+
+// sourceOf: slices carry the Service's own labels, its name, who manages them, and when it is headless a
+// mark by which kube-proxy leaves them out.
+func sourceOf(service *corev1.Service) sliceSource {
+	labels := map[string]string{}
+	maps.Copy(labels, service.Labels)
+	delete(labels, corev1.IsHeadlessService)
+	if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		labels[corev1.IsHeadlessService] = ""
+	}
+	labels[discoveryv1.LabelServiceName] = service.Name
+	labels[discoveryv1.LabelManagedBy] = sliceManager
+	return sliceSource{
+		namespace: service.Namespace, name: service.Name, labels: labels, families: addressFamilies(service),
+		owner: *metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service")),
+	}
+}
+
 // slicePlan is what has to be written.
 type slicePlan struct {
 	create, update, delete []*discoveryv1.EndpointSlice
@@ -24,11 +49,11 @@ type slicePlan struct {
 // planSlices finds the fewest writes which turn the existing slices into the wanted ones. An endpoint stays
 // in the slice in which it is; new ones go where there is room; a slice which has become empty is used for
 // what would need a new one, or deleted. A Service without endpoints keeps one empty slice per family.
-func planSlices(service *corev1.Service, wanted []endpointGroup, existing []*discoveryv1.EndpointSlice) slicePlan {
+func planSlices(source sliceSource, wanted []endpointGroup, existing []*discoveryv1.EndpointSlice) slicePlan {
 	slices.SortFunc(existing, func(a, b *discoveryv1.EndpointSlice) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
-	for _, family := range addressFamilies(service) {
+	for _, family := range source.families {
 		if !slices.ContainsFunc(wanted, func(g endpointGroup) bool { return g.family == family }) {
 			wanted = append(slices.Clip(wanted), endpointGroup{family: family})
 		}
@@ -42,7 +67,7 @@ func planSlices(service *corev1.Service, wanted []endpointGroup, existing []*dis
 				same = append(same, slice)
 			}
 		}
-		part := planGroup(service, group, same)
+		part := planGroup(source, group, same)
 		for _, slice := range part.keep {
 			used[slice.UID] = true
 		}
@@ -76,7 +101,7 @@ func (p *slicePlan) reuse() {
 
 func mergeMeta(old, fresh *discoveryv1.EndpointSlice) metav1.ObjectMeta {
 	meta := *old.ObjectMeta.DeepCopy()
-	meta.Labels, meta.OwnerReferences = fresh.Labels, fresh.OwnerReferences
+	meta.Labels, meta.Annotations, meta.OwnerReferences = fresh.Labels, fresh.Annotations, fresh.OwnerReferences
 	return meta
 }
 
@@ -85,7 +110,7 @@ type groupPlan struct {
 	keep, update, create []*discoveryv1.EndpointSlice
 }
 
-func planGroup(service *corev1.Service, group endpointGroup, existing []*discoveryv1.EndpointSlice) groupPlan {
+func planGroup(source sliceSource, group endpointGroup, existing []*discoveryv1.EndpointSlice) groupPlan {
 	fresh := map[types.UID]discoveryv1.Endpoint{}
 	for _, endpoint := range group.endpoints {
 		fresh[endpointID(endpoint)] = endpoint
@@ -104,7 +129,7 @@ func planGroup(service *corev1.Service, group endpointGroup, existing []*discove
 			contents[i] = append(contents[i], now)
 			changed[i] = changed[i] || !equality.Semantic.DeepEqual(old, now)
 		}
-		changed[i] = changed[i] || !sameLabels(service, slice)
+		changed[i] = changed[i] || !source.sameMeta(slice)
 	}
 	// Then the new ones are put where there is room: first where a write is needed anyway.
 	left := slices.DeleteFunc(slices.Clone(group.endpoints), func(e discoveryv1.Endpoint) bool { _, ok := fresh[endpointID(e)]; return !ok })
@@ -117,10 +142,10 @@ func planGroup(service *corev1.Service, group endpointGroup, existing []*discove
 			}
 		}
 	}
-	return collect(service, group, existing, contents, changed, left)
+	return collect(source, group, existing, contents, changed, left)
 }
 
-func collect(service *corev1.Service, group endpointGroup, existing []*discoveryv1.EndpointSlice, contents [][]discoveryv1.Endpoint, changed []bool, left []discoveryv1.Endpoint) groupPlan {
+func collect(source sliceSource, group endpointGroup, existing []*discoveryv1.EndpointSlice, contents [][]discoveryv1.Endpoint, changed []bool, left []discoveryv1.Endpoint) groupPlan {
 	var plan groupPlan
 	for i, slice := range existing {
 		empty := len(contents[i]) == 0
@@ -130,45 +155,32 @@ func collect(service *corev1.Service, group endpointGroup, existing []*discovery
 		plan.keep = append(plan.keep, slice)
 		if changed[i] {
 			copied := slice.DeepCopy()
-			copied.Endpoints, copied.Labels = contents[i], sliceLabels(service)
+			copied.Endpoints, copied.Labels, copied.Annotations = contents[i], maps.Clone(source.labels), maps.Clone(source.annotations)
 			plan.update = append(plan.update, copied)
 		}
 	}
 	if len(group.endpoints) == 0 && len(plan.keep) == 0 {
-		plan.create = append(plan.create, newSlice(service, group, nil))
+		plan.create = append(plan.create, newSlice(source, group, nil))
 	}
 	for chunk := range slices.Chunk(left, maxEndpoints) {
-		plan.create = append(plan.create, newSlice(service, group, chunk))
+		plan.create = append(plan.create, newSlice(source, group, chunk))
 	}
 	return plan
 }
 
-func newSlice(service *corev1.Service, group endpointGroup, endpoints []discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+func newSlice(source sliceSource, group endpointGroup, endpoints []discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: service.Namespace, GenerateName: service.Name + "-", Labels: sliceLabels(service),
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(service, corev1.SchemeGroupVersion.WithKind("Service"))},
+			Namespace: source.namespace, GenerateName: source.name + "-", OwnerReferences: []metav1.OwnerReference{source.owner},
+			Labels: maps.Clone(source.labels), Annotations: maps.Clone(source.annotations),
 		},
 		AddressType: group.family, Ports: group.ports, Endpoints: slices.Clone(endpoints),
 	}
 }
 
-// sliceLabels: the Service's own, the name of the Service, who manages the slice, and a mark on slices of a
-// headless Service, by which kube-proxy leaves them out.
-func sliceLabels(service *corev1.Service) map[string]string {
-	labels := maps.Clone(service.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	delete(labels, corev1.IsHeadlessService)
-	if service.Spec.ClusterIP == corev1.ClusterIPNone {
-		labels[corev1.IsHeadlessService] = ""
-	}
-	labels[discoveryv1.LabelServiceName] = service.Name
-	labels[discoveryv1.LabelManagedBy] = sliceManager
-	return labels
-}
-
-func sameLabels(service *corev1.Service, slice *discoveryv1.EndpointSlice) bool {
-	return maps.Equal(sliceLabels(service), slice.Labels)
+// sameMeta compares labels and annotations, but for the time of the last change, which is not the source's.
+func (s sliceSource) sameMeta(slice *discoveryv1.EndpointSlice) bool {
+	annotations := maps.Clone(slice.Annotations)
+	delete(annotations, corev1.EndpointsLastChangeTriggerTime)
+	return maps.Equal(s.labels, slice.Labels) && maps.Equal(s.annotations, annotations)
 }

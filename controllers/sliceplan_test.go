@@ -137,7 +137,7 @@ func TestPlanSlicesWritesLittle(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan := planSlices(service, wanted, existing)
+		plan := planSlices(sourceOf(service), wanted, existing)
 		if len(plan.create) != step.create || len(plan.update) != step.update || len(plan.delete) != step.delete {
 			t.Errorf("%s: %d creations, %d updates, %d deletions; want %d %d %d", step.what,
 				len(plan.create), len(plan.update), len(plan.delete), step.create, step.update, step.delete)

@@ -34,8 +34,8 @@ func podarium(t testing.TB) string {
 }
 
 // TestCluster runs the scripts of the shared lab: those of testdata/cluster with
-// every kubectl, and those of testdata/network, which ask the kernel more than
-// kubectl, with one.
+// every kubectl; those of testdata/controllers and testdata/network, which ask
+// controllers and the kernel more than kubectl, with one.
 func TestCluster(t *testing.T) {
 	bin := podarium(t)
 	home := t.TempDir()
@@ -49,6 +49,7 @@ func TestCluster(t *testing.T) {
 	for _, k := range kubectls {
 		t.Run(k.name, func(t *testing.T) { runShared(t, "testdata/cluster", k) })
 	}
+	t.Run("controllers", func(t *testing.T) { runShared(t, "testdata/controllers", kubectls[0]) })
 	t.Run("network", func(t *testing.T) { runShared(t, "testdata/network", kubectls[0]) })
 }
 
