@@ -65,10 +65,8 @@ func drainingFlows(snapshot *Snapshot) []flow {
 		if p.Name.Protocol != corev1.ProtocolUDP {
 			continue
 		}
-		for _, e := range p.answering {
-			if !slices.Contains(p.Reachable(), e) {
-				flows = append(flows, flowsOf(p, e.Address.Addr())...)
-			}
+		for _, e := range p.Draining() {
+			flows = append(flows, flowsOf(p, e.Address.Addr())...)
 		}
 	}
 	return flows

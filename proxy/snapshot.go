@@ -1,5 +1,7 @@
 package proxy
 
+import "slices"
+
 // Snapshot is everything a Backend needs to know, at one moment. Ports are in
 // the order of their names, so that equal clusters give equal rules.
 type Snapshot struct {
@@ -48,4 +50,10 @@ func (p *Port) Reachable() []*Endpoint {
 		}
 	}
 	return all
+}
+
+// Draining are the endpoints which get nothing new but still answer.
+func (p *Port) Draining() []*Endpoint {
+	reachable := p.Reachable()
+	return filter(p.answering, func(e *Endpoint) bool { return !slices.Contains(reachable, e) })
 }

@@ -1,0 +1,175 @@
+package ipvs
+
+import (
+	"flag"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/podarium/podarium/internal/iptables"
+	"github.com/podarium/podarium/proxy/proxytest"
+)
+
+var update = flag.Bool("update", false, "rewrite the plans in ../testdata")
+
+// nodeAddresses are node-1's.
+var nodeAddresses = []netip.Addr{netip.MustParseAddr("192.168.56.11")}
+
+// TestSituations: what each cluster of ../testdata means in ipvs mode, as the
+// tools would print it: `ip addr`, `ipvsadm-save -n`, `ipset save`,
+// `iptables-save`.
+func TestSituations(t *testing.T) {
+	for _, s := range proxytest.Situations(t) {
+		t.Run(s.Name, func(t *testing.T) {
+			got := text(plan(proxytest.Snapshot(t, s.Objects), config(t, s.Flags), nodeAddresses))
+			if *update {
+				rewrite(t, s.Name, got)
+				return
+			}
+			if diff := cmp.Diff(s.Rules["ipvs"], got); diff != "" {
+				t.Errorf("the plan differs (-written +planned; go test ./proxy/ipvs -update rewrites it):\n%s", diff)
+			}
+		})
+	}
+}
+
+// rewrite puts the plan into the situation's file.
+func rewrite(t *testing.T, name, plan string) {
+	t.Helper()
+	path := filepath.Join("../testdata", name+".txtar")
+	archive, err := txtar.ParseFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "ipvs.txt" })
+	archive.Files = append(archive.Files, txtar.File{Name: "ipvs.txt", Data: []byte(plan)})
+	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func text(p *Plan) string {
+	var out strings.Builder
+	for _, addr := range slices.SortedFunc(maps.Keys(p.Addresses), netip.Addr.Compare) {
+		out.WriteString("inet " + addr.String() + "/32 scope global " + device + "\n")
+	}
+	out.WriteString(p.Servers.String() + p.Sets.String())
+	out.Write(iptables.Difference(noRules(), p.Rules))
+	return out.String()
+}
+
+func noRules() *iptables.Ruleset {
+	return &iptables.Ruleset{Tables: []*iptables.Table{iptables.NewTable("nat"), iptables.NewTable("filter")}}
+}
+
+func config(t *testing.T, flags []string) Config {
+	t.Helper()
+	cfg := Config{MasqueradeBit: 14, Scheduler: "rr", NodeIP: nodeAddresses[0]}
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(flag, "=")
+		switch name {
+		case "--cluster-cidr":
+			cfg.LocalPods = netip.MustParsePrefix(value)
+		case "--detect-local-mode": // NodeCIDR: node-1's own
+			cfg.LocalPods = netip.MustParsePrefix("10.244.1.0/24")
+		case "--masquerade-all":
+			cfg.MasqueradeAll = true
+		case "--iptables-localhost-nodeports": // means nothing in this mode
+		case "--nodeport-addresses":
+			cfg.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix(value)}
+		default:
+			t.Fatalf("flag %q is not known to this test", flag)
+		}
+	}
+	return cfg
+}
+
+// TestStepsLeadFromAnyPlanToAnyOther plays kernel: from each situation to the
+// next, the steps taken one by one must end in what is wanted.
+func TestStepsLeadFromAnyPlanToAnyOther(t *testing.T) {
+	kernel, content := servers{}, newContents()
+	for _, s := range proxytest.Situations(t) {
+		want := plan(proxytest.Snapshot(t, s.Objects), config(t, s.Flags), nodeAddresses)
+		expected := kernel.after(want.Servers)
+		come, gone := serverSteps(kernel, want.Servers)
+		for _, step := range slices.Concat(come, gone) {
+			kernel.take(t, step)
+		}
+		if diff := cmp.Diff(expected.weights(), kernel.weights()); diff != "" {
+			t.Fatalf("%s: the steps led elsewhere (-expected +got):\n%s", s.Name, diff)
+		}
+		if kernel.String() != want.Servers.String() {
+			t.Fatalf("%s: virtual servers:\n%s\nwant:\n%s", s.Name, kernel, want.Servers)
+		}
+		add, del := setSteps(content, want.Sets)
+		content.take(t, add+del)
+		if content.String() != want.Sets.String() {
+			t.Fatalf("%s: sets:\n%s\nwant:\n%s", s.Name, content, want.Sets)
+		}
+		if come, gone := serverSteps(kernel, want.Servers); len(come)+len(gone) > 0 {
+			t.Fatalf("%s: nothing has changed, and yet: %v %v", s.Name, come, gone)
+		}
+	}
+}
+
+// take is what the kernel does with a step, refusals included.
+func (have servers) take(t *testing.T, s step) {
+	t.Helper()
+	there := have[s.at] != nil
+	if there == (s.verb == addServer) {
+		t.Fatalf("step %q: is the virtual server there? %v", s, there)
+	}
+	switch s.verb {
+	case addServer:
+		have[s.at] = &server{s.server.scheduler, s.server.flags, s.server.timeout, map[netip.AddrPort]int{}}
+		return
+	case editServer:
+		have[s.at].scheduler, have[s.at].flags, have[s.at].timeout = s.server.scheduler, s.server.flags, s.server.timeout
+		return
+	case deleteServer:
+		delete(have, s.at)
+		return
+	default:
+	}
+	if _, there := have[s.at].real[s.real]; there == (s.verb == addReal) {
+		t.Fatalf("step %q: is the real server there? %v", s, there)
+	}
+	if s.verb == deleteReal {
+		delete(have[s.at].real, s.real)
+		return
+	}
+	have[s.at].real[s.real] = s.weight
+}
+
+func (have servers) weights() map[string]int {
+	all := map[string]int{}
+	for at, s := range have {
+		all[at.element()] = -1
+		for real, weight := range s.real {
+			all[at.element()+" "+real.String()] = weight
+		}
+	}
+	return all
+}
+
+func (c contents) take(t *testing.T, commands string) {
+	t.Helper()
+	for line := range strings.Lines(commands) {
+		fields := strings.Fields(line)
+		if there := c[fields[1]][fields[2]]; there == (fields[0] == "add") {
+			t.Fatalf("%q: is it there? %v", line, there)
+		}
+		if fields[0] == "add" {
+			c[fields[1]][fields[2]] = true
+		} else {
+			delete(c[fields[1]], fields[2])
+		}
+	}
+}
