@@ -38,7 +38,7 @@ type localImage struct {
 }
 
 var localImages = []localImage{
-	{PodariumImage, podariumFiles, []string{"/podarium"}},
+	{PodariumImage, podariumFiles, []string{"/kube-dns"}},
 	{SimpleserviceImage, simpleserviceFiles, []string{"/simpleservice"}},
 	{BusyboxImage, busyboxFiles, []string{"sh"}},
 }
@@ -73,16 +73,15 @@ func makeImages(cfg world.Config) error {
 	return nil
 }
 
-// podariumFiles: the binary, and the component's field name for it, so that
-// `ps` in the pod shows kube-dns.
+// podariumFiles: cluster DNS, under the component's field name, so that `ps` in
+// the pod shows kube-dns.
 func podariumFiles(cfg world.Config) ([]file, error) {
-	binary, err := os.ReadFile(cfg.Executable)
+	binary, err := beside(cfg, "podarium-dns")
 	if err != nil {
 		return nil, err
 	}
 	return []file{
-		{name: "podarium", mode: 0o755, content: binary},
-		{name: "kube-dns", link: "/podarium"},
+		{name: "kube-dns", mode: 0o755, content: binary},
 		{name: "etc/", mode: 0o755},
 		{name: "tmp/", mode: 0o1777},
 	}, nil
@@ -90,11 +89,16 @@ func podariumFiles(cfg world.Config) ([]file, error) {
 
 // simpleserviceFiles takes the example server that was built beside podarium.
 func simpleserviceFiles(cfg world.Config) ([]file, error) {
-	binary, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Executable), "simpleservice"))
+	binary, err := beside(cfg, "simpleservice")
 	if err != nil {
 		return nil, err
 	}
 	return []file{{name: "simpleservice", mode: 0o755, content: binary}, {name: "etc/", mode: 0o755}}, nil
+}
+
+// beside reads a program that was built beside podarium.
+func beside(cfg world.Config, program string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(filepath.Dir(cfg.Executable), program))
 }
 
 // busyboxFiles: the machine's static busybox with a link for each applet.

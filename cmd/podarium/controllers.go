@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/podarium/podarium/controllers"
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
 )
 
@@ -24,7 +25,7 @@ addresses of its pods, a node gets addresses for pods.
 `
 
 func controllerManagerCommand(ctx context.Context, args []string) error {
-	flags := newFlagSet("kube-controller-manager", controllerManagerHelp)
+	flags := cli.NewFlagSet("kube-controller-manager", controllerManagerHelp)
 	kubeconfig := flags.String("kubeconfig", "", "`file` which says where the API server is and who we are")
 	allocate := flags.Bool("allocate-node-cidrs", false, "give every node a piece of --cluster-cidr")
 	clusterCIDR := flags.String("cluster-cidr", "", "`range` of pod addresses, such as 10.244.0.0/16")
@@ -36,7 +37,7 @@ func controllerManagerCommand(ctx context.Context, args []string) error {
 	bind := flags.String("bind-address", "127.0.0.1", "`address` of /healthz")
 	port := flags.Int("secure-port", 10257, "`port` of /healthz, 0 for none")
 	verbosity := flags.Int("v", 2, "log `level`; 4 and more tells the reasons")
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	setupLogging(*verbosity)

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/kubelet/image"
 	"github.com/podarium/podarium/lab/world"
 )
@@ -23,15 +24,15 @@ const imageHelp = `podarium image shows and fills the store of images which a la
 func imageCommand(ctx context.Context, args []string) error {
 	if len(args) == 0 {
 		fmt.Fprint(os.Stdout, imageHelp)
-		return exitCode(2)
+		return cli.ExitError(2)
 	}
-	flags := newFlagSet("podarium image "+args[0], imageHelp)
+	flags := cli.NewFlagSet("podarium image "+args[0], imageHelp)
 	name := labName()
 	labNameFlag(flags, &name)
 	root := flags.String("image-root", "", "`directory` of the store; empty: the lab's, which all its nodes share")
 	proxy := flags.String("image-pull-proxy", "", "HTTP proxy for pulls, unix:///`socket`")
 	insecure := flags.Bool("insecure", false, "pull by plain http")
-	if err := parseSome(flags, args[1:]); err != nil {
+	if err := cli.ParseSome(flags, args[1:]); err != nil {
 		return err
 	}
 	if *root == "" {

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/kubelet"
 )
@@ -74,7 +75,7 @@ func withPodNetwork(ctx context.Context, f kubeletFlags, cfg kubelet.Config) err
 
 func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	var f kubeletFlags
-	flags := newFlagSet("kubelet", kubeletHelp)
+	flags := cli.NewFlagSet("kubelet", kubeletHelp)
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` which says where the API server is and who we are")
 	flags.StringVar(&f.hostname, "hostname-override", "", "`name` of the node; default: the host name")
 	flags.StringVar(&f.nodeIP, "node-ip", "", "`address` of the node; two with a comma for two families")
@@ -101,7 +102,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.StringVar(&f.pullProxy, "image-pull-proxy", "", "HTTP proxy for image pulls, unix:///`socket`")
 	flags.IntVar(&f.leaseSeconds, "node-lease-duration", 40, "`seconds` which a heartbeat holds; the interval is a quarter")
 	flags.IntVar(&f.verbosity, "v", 2, "log `level`; 4 and more tells the reasons")
-	return f, parseFlags(flags, args)
+	return f, cli.Parse(flags, args)
 }
 
 // config checks the flags and says what is wrong with all of them at once.

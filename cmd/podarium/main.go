@@ -8,13 +8,13 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"syscall"
+
+	"github.com/podarium/podarium/internal/cli"
 )
 
 // command is one word of the command line.
@@ -55,7 +55,7 @@ func main() {
 }
 
 // run finds the command in args and runs it. Exit codes: 0, 1 for an error,
-// 2 for a wrong command line, or what the command says itself (exitCode).
+// 2 for a wrong command line, or what the command says itself (see cli.ExitCode).
 func run(ctx context.Context, args []string) int {
 	cmd, rest := find(args)
 	if cmd == nil {
@@ -68,20 +68,7 @@ func run(ctx context.Context, args []string) int {
 		}
 		return 2
 	}
-	err := cmd.run(ctx, rest)
-	var code exitCode
-	switch {
-	case err == nil, errors.Is(err, flag.ErrHelp):
-		return 0
-	case errors.As(err, &code):
-		return int(code)
-	default:
-		fmt.Fprintf(os.Stderr, "podarium %s: %v\n", cmd.name, err)
-		if _, wrong := errors.AsType[usageError](err); wrong {
-			return 2
-		}
-		return 1
-	}
+	return cli.ExitCode("podarium "+cmd.name, cmd.run(ctx, rest))
 }
 
 // find looks at argv[0] first: a component's process carries only that name.
@@ -121,8 +108,3 @@ func usage() {
 	}
 	fmt.Println("\npodarium COMMAND --help tells the flags.")
 }
-
-// exitCode is an error which has already been told; only the number is left.
-type exitCode int
-
-func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }

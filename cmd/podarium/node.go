@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/lab"
 )
 
@@ -25,9 +26,9 @@ NODE may also be "world": the outside of the cluster, where the switch is.
 
 func nodeCommand(ctx context.Context, args []string) error {
 	name := labName()
-	flags := newFlagSet("node", nodeHelp)
+	flags := cli.NewFlagSet("node", nodeHelp)
 	labNameFlag(flags, &name)
-	if err := parseSome(flags, args); err != nil {
+	if err := cli.ParseSome(flags, args); err != nil {
 		return err
 	}
 	args = flags.Args()
@@ -38,7 +39,7 @@ func nodeCommand(ctx context.Context, args []string) error {
 	node, args := next(args)
 	if node == "" {
 		fmt.Fprint(os.Stderr, nodeHelp)
-		return exitCode(2)
+		return cli.ExitError(2)
 	}
 	switch {
 	case verb == "exec":
@@ -54,7 +55,7 @@ func nodeCommand(ctx context.Context, args []string) error {
 		return nodeLogs(name, node, args)
 	}
 	fmt.Fprint(os.Stderr, nodeHelp)
-	return exitCode(2)
+	return cli.ExitError(2)
 }
 
 // nodeLogs prints a component's log; with -f it goes on, as tail does.

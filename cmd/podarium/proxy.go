@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	"github.com/podarium/podarium/internal/cli"
 	iptablesrules "github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/proxy"
@@ -84,9 +85,9 @@ func (f *proxyFlags) validate() error {
 
 func proxyCommand(ctx context.Context, args []string) error {
 	var f proxyFlags
-	flags := newFlagSet("proxy", proxyHelp)
+	flags := cli.NewFlagSet("proxy", proxyHelp)
 	f.define(flags)
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	setupLogging(f.verbosity)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/scheduler"
 )
@@ -16,13 +17,13 @@ the one where it runs best.
 `
 
 func schedulerCommand(ctx context.Context, args []string) error {
-	flags := newFlagSet("kube-scheduler", schedulerHelp)
+	flags := cli.NewFlagSet("kube-scheduler", schedulerHelp)
 	kubeconfig := flags.String("kubeconfig", "", "`file` which says where the API server is and who we are")
 	elect := flags.Bool("leader-elect", true, "work only while holding the Lease kube-system/kube-scheduler")
 	bind := flags.String("bind-address", "127.0.0.1", "`address` of /healthz")
 	port := flags.Int("secure-port", 10259, "`port` of /healthz, 0 for none")
 	verbosity := flags.Int("v", 2, "log `level`; 4 and more tells the reasons")
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	setupLogging(*verbosity)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/lab"
 	"github.com/podarium/podarium/lab/demo"
 	"github.com/podarium/podarium/lab/world"
@@ -28,7 +29,7 @@ Usage: podarium up [flags]
 func upCommand(ctx context.Context, args []string) error {
 	cfg := world.Default()
 	cfg.Name = labName()
-	flags := newFlagSet("up", upHelp)
+	flags := cli.NewFlagSet("up", upHelp)
 	labNameFlag(flags, &cfg.Name)
 	flags.IntVar(&cfg.Nodes, "nodes", cfg.Nodes, "number of `nodes`")
 	flags.StringVar(&cfg.ProxyMode, "proxy-mode", cfg.ProxyMode, "how Services are carried: iptables, nftables, userspace, or none")
@@ -41,7 +42,7 @@ func upCommand(ctx context.Context, args []string) error {
 	flags.StringVar(&cfg.Egress, "egress", cfg.Egress, "where image pulls may go: any, or loopback (registries on this machine); $PODARIUM_EGRESS says another default")
 	flags.StringVar(&cfg.EtcdServers, "etcd-servers", "", "`URLs` of an etcd of your own; empty: one inside kube-apiserver")
 	flags.IntVar(&cfg.Verbosity, "v", cfg.Verbosity, "log `level` of the components: 2 what changes, 4 why")
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	return lab.Up(ctx, cfg, os.Stdout)
@@ -55,10 +56,10 @@ Usage: podarium down [--name lab] [--keep-state]
 
 func downCommand(_ context.Context, args []string) error {
 	name := labName()
-	flags := newFlagSet("down", downHelp)
+	flags := cli.NewFlagSet("down", downHelp)
 	labNameFlag(flags, &name)
 	keep := flags.Bool("keep-state", false, "keep the cluster's objects for the next up")
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	found, err := lab.Down(name, *keep)
@@ -77,9 +78,9 @@ Usage: podarium demo [--name lab]
 
 func demoCommand(ctx context.Context, args []string) error {
 	name := labName()
-	flags := newFlagSet("demo", demoHelp)
+	flags := cli.NewFlagSet("demo", demoHelp)
 	labNameFlag(flags, &name)
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	return demo.Run(ctx, name, os.Stdout)
@@ -92,9 +93,9 @@ Usage: podarium status [--name lab]
 
 func statusCommand(ctx context.Context, args []string) error {
 	name := labName()
-	flags := newFlagSet("status", statusHelp)
+	flags := cli.NewFlagSet("status", statusHelp)
 	labNameFlag(flags, &name)
-	if err := parseFlags(flags, args); err != nil {
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	return lab.Status(ctx, name, os.Stdout)

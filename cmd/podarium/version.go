@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"runtime"
 
+	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
 )
 
 func versionCommand(_ context.Context, args []string) error {
-	flags := newFlagSet("version", "podarium version prints the Kubernetes version which is served.\n")
-	if err := parseFlags(flags, args); err != nil {
+	flags := cli.NewFlagSet("version", "podarium version prints the Kubernetes version which is served.\n")
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	fmt.Printf("podarium %s %s %s/%s\n", kube.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
@@ -23,8 +24,8 @@ const completionHelp = `podarium completion prints a script that completes podar
 `
 
 func completionCommand(_ context.Context, args []string) error {
-	flags := newFlagSet("completion", completionHelp)
-	if err := parseFlags(flags, args); err != nil {
+	flags := cli.NewFlagSet("completion", completionHelp)
+	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
 	fmt.Print("complete -W \"")
