@@ -46,7 +46,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := kube.WaitReady(ctx, cfg.Client); err != nil {
 		return nil // asked to end before there was an API server
 	}
-	r := &runner{cfg: cfg, model: NewModel(cfg.Node), events: make(chan func(), 256)}
+	r := &runner{cfg: cfg, model: NewModel(cfg.Node), events: make(chan func(), 256), applier: NewApplier(cfg.Backend)}
 	if err := r.startWatch(ctx); err != nil {
 		return err
 	}
@@ -72,10 +72,8 @@ type runner struct {
 	health  *health
 	changed bool // the model, since the last successful sync
 	retry   time.Duration
-	before  *Snapshot
-
-	draining []flow // of the last snapshot
-	drain    *time.Timer
+	applier *Applier
+	drain   *time.Timer
 }
 
 // drainEvery is how often idle flows to endpoints that drain are looked for.
@@ -198,7 +196,7 @@ func (r *runner) loop(ctx context.Context) error {
 			r.changed = true
 		case <-retry.C:
 		case <-r.drain.C:
-			forgetFlows(nil, r.draining)
+			r.applier.forgetIdle()
 			r.drain.Reset(drainEvery)
 		case <-check.C:
 			r.check(ctx)
@@ -244,15 +242,13 @@ func (r *runner) check(ctx context.Context) {
 func (r *runner) sync(ctx context.Context) error {
 	snapshot := r.model.Snapshot()
 	r.health.queued()
-	if err := r.cfg.Backend.Sync(ctx, snapshot); err != nil {
+	if err := r.applier.Apply(ctx, snapshot); err != nil {
 		return err
 	}
-	r.draining = drainingFlows(snapshot)
-	forgetFlows(staleFlows(r.before, snapshot), r.draining)
-	if r.drain.Stop(); len(r.draining) > 0 {
+	if r.drain.Stop(); len(r.applier.draining) > 0 {
 		r.drain.Reset(drainEvery)
 	}
-	r.changed, r.retry, r.before = false, 0, snapshot
+	r.changed, r.retry = false, 0
 	r.health.updated()
 	return nil
 }

@@ -132,7 +132,7 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 		if err := errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx)); err != nil {
 			slog.Info("rules of other modes not removed", "err", err)
 		}
-		return userspace.New(ip)
+		return userspace.New(userspace.Config{NodeIP: ip, LocalPods: pods, NodePortAddresses: nodePorts})
 	case "nftables":
 		if err := iptables.Cleanup(ctx); err != nil {
 			slog.Info("rules of other modes not removed", "err", err)

@@ -2,11 +2,8 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -46,7 +43,7 @@ func New(cfg Config) (*Backend, error) {
 // Sync makes the rules be those of the snapshot.
 func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	began := time.Now()
-	addresses, err := nodePortAddresses(b.cfg.NodePortAddresses)
+	addresses, err := proxy.NodePortAddresses(b.cfg.NodePortAddresses)
 	if err != nil {
 		return err
 	}
@@ -107,29 +104,4 @@ func (b *Backend) Check(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
-}
-
-// nodePortAddresses are the node's own addresses in the configured ranges.
-func nodePortAddresses(ranges []netip.Prefix) ([]netip.Addr, error) {
-	if len(ranges) == 0 {
-		return nil, nil
-	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list the node's addresses: %w", err)
-	}
-	var addrs []netip.Addr
-	for _, a := range own {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil || !prefix.Addr().Is4() {
-			continue
-		}
-		if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(prefix.Addr()) }) {
-			addrs = append(addrs, prefix.Addr())
-		}
-	}
-	if len(addrs) == 0 {
-		return nil, errors.New("--nodeport-addresses: no address of this node is in these ranges, so node ports would answer nowhere")
-	}
-	return addrs, nil
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -132,22 +130,6 @@ func (b *Backend) nodePortAddresses() ([]netip.Addr, error) {
 	if len(b.cfg.NodePortAddresses) == 0 {
 		return []netip.Addr{b.cfg.NodeIP}, nil
 	}
-	own, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list the node's addresses: %w", err)
-	}
-	var addrs []netip.Addr
-	for _, a := range own {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil || !prefix.Addr().Is4() || prefix.Addr().IsLoopback() {
-			continue
-		}
-		if slices.ContainsFunc(b.cfg.NodePortAddresses, func(r netip.Prefix) bool { return r.Contains(prefix.Addr()) }) {
-			addrs = append(addrs, prefix.Addr())
-		}
-	}
-	if len(addrs) == 0 {
-		return nil, errors.New("--nodeport-addresses: no address of this node is in these ranges, so node ports would answer nowhere")
-	}
-	return addrs, nil
+	addrs, err := proxy.NodePortAddresses(b.cfg.NodePortAddresses)
+	return slices.DeleteFunc(addrs, netip.Addr.IsLoopback), err
 }

@@ -10,11 +10,11 @@ import (
 	"github.com/podarium/podarium/proxy"
 )
 
-// portalKey names a door: a Service port, and whether it is for clients from
-// outside, who with externalTrafficPolicy Local have other endpoints.
+// portalKey names a door: a Service port, and whether only the endpoints on
+// this node are behind it (traffic policy Local) or all of them.
 type portalKey struct {
-	name     proxy.PortName
-	external bool
+	name  proxy.PortName
+	local bool
 }
 
 // portal is the door of a Service port: a socket on a port which the kernel

@@ -10,8 +10,8 @@ import (
 
 // plan turns a snapshot into the rules that lead packets to the portals. It is
 // pure; doors are the ports of the portals that are open.
-func plan(snapshot *proxy.Snapshot, nodeIP netip.Addr, doors map[portalKey]uint16) *iptables.Ruleset {
-	p := &planner{node: nodeIP, doors: doors, filter: iptables.NewTable("filter"), nat: iptables.NewTable("nat")}
+func plan(snapshot *proxy.Snapshot, cfg Config, doors map[portalKey]uint16) *iptables.Ruleset {
+	p := &planner{cfg: cfg, doors: doors, filter: iptables.NewTable("filter"), nat: iptables.NewTable("nat")}
 	p.filter.Declare(canaryChain, rejectChain)
 	p.nat.Declare(canaryChain, portalsContainer, portalsHost, nodePortContainer, nodePortHost)
 	for i := range snapshot.Ports {
@@ -21,7 +21,7 @@ func plan(snapshot *proxy.Snapshot, nodeIP netip.Addr, doors map[portalKey]uint1
 }
 
 type planner struct {
-	node   netip.Addr
+	cfg    Config
 	doors  map[portalKey]uint16
 	filter *iptables.Table
 	nat    *iptables.Table
@@ -30,47 +30,137 @@ type planner struct {
 // port leads every address of a Service port to its portal, or refuses it when
 // nobody is behind it.
 func (p *planner) port(port *proxy.Port) {
-	p.address(port, port.ClusterIP, false)
-	for _, ip := range append(append([]netip.Addr{}, port.ExternalIPs...), port.LoadBalancerIPs...) {
-		p.address(port, ip, true)
+	internal := match(port, port.ClusterIP, port.Port)
+	door := p.doors[portalKey{port.Name, port.InternalLocal}]
+	p.lead(portalsContainer, internal, "", door)
+	p.leadHost(portalsHost, internal, door)
+	p.refuse(port, internal, "", door)
+	for _, ip := range port.ExternalIPs {
+		p.external(port, match(port, ip, port.Port))
 	}
-	if port.NodePort == 0 {
-		return
+	for _, ip := range port.LoadBalancerIPs {
+		p.loadBalancer(port, match(port, ip, port.Port))
 	}
-	match := fmt.Sprintf("-p %s %s -m %s --dport %d", port.LowerProtocol(), comment(port), port.LowerProtocol(), port.NodePort)
-	if door, ok := p.doors[portalKey{port.Name, true}]; ok {
-		p.nat.Add(nodePortContainer, match, fmt.Sprintf("-j REDIRECT --to-ports %d", door))
-		p.nat.Add(nodePortHost, match, fmt.Sprintf("-j DNAT --to-destination %s:%d", p.node, door))
-		return
+	if port.NodePort != 0 {
+		p.nodePort(port)
 	}
-	p.filter.Add(rejectChain, match, "-m addrtype --dst-type LOCAL -j REJECT --reject-with icmp-port-unreachable")
 }
 
-func (p *planner) address(port *proxy.Port, ip netip.Addr, external bool) {
-	match := fmt.Sprintf("-d %s/32 -p %s %s -m %s --dport %d", ip, port.LowerProtocol(), comment(port), port.LowerProtocol(), port.Port)
-	if door, ok := p.doors[portalKey{port.Name, external}]; ok {
-		p.nat.Add(portalsContainer, match, fmt.Sprintf("-j REDIRECT --to-ports %d", door))
-		p.nat.Add(portalsHost, match, fmt.Sprintf("-j DNAT --to-destination %s:%d", p.node, door))
+// external leads who asks for an address of outside: with policy Local only to
+// endpoints on this node, except pods and the node itself, who are inside.
+func (p *planner) external(port *proxy.Port, to string) {
+	cluster, door := p.doors[portalKey{port.Name, false}], p.doors[portalKey{port.Name, port.ExternalLocal}]
+	p.shortCircuit(port, portalsContainer, to, cluster)
+	p.lead(portalsContainer, to, "", door)
+	p.leadHost(portalsHost, to, cluster)
+	p.refuse(port, to, "", door)
+}
+
+// loadBalancer is external for those in loadBalancerSourceRanges. All others
+// are led nowhere, and what still has the address when it is filtered is
+// dropped.
+func (p *planner) loadBalancer(port *proxy.Port, to string) {
+	if len(port.SourceRanges) == 0 {
+		p.external(port, to)
 		return
 	}
-	p.filter.Add(rejectChain, match, "-j REJECT --reject-with icmp-port-unreachable")
+	cluster, door := p.doors[portalKey{port.Name, false}], p.doors[portalKey{port.Name, port.ExternalLocal}]
+	for _, r := range port.SourceRanges {
+		if pods, ok := common(r, p.cfg.LocalPods); ok && port.ExternalLocal {
+			p.lead(portalsContainer, to, "-s "+pods.String(), cluster)
+		}
+		p.lead(portalsContainer, to, "-s "+r.String(), door)
+		if r.Contains(p.cfg.NodeIP) {
+			p.leadHost(portalsHost, to, cluster)
+		}
+	}
+	if !port.HasEndpoints {
+		p.refuse(port, to, "", 0)
+		return
+	}
+	p.filter.Add(rejectChain, to, "-j DROP")
+}
+
+// common is what two ranges have in common: the smaller one, or nothing.
+func common(a, b netip.Prefix) (netip.Prefix, bool) {
+	if a.Bits() < b.Bits() {
+		a, b = b, a
+	}
+	return a, b.IsValid() && a.Overlaps(b)
+}
+
+// shortCircuit lets pods pass by policy Local.
+func (p *planner) shortCircuit(port *proxy.Port, chain, to string, door uint16) {
+	if port.ExternalLocal && p.cfg.LocalPods.IsValid() {
+		p.lead(chain, to, "-s "+p.cfg.LocalPods.String(), door)
+	}
+}
+
+func (p *planner) nodePort(port *proxy.Port) {
+	to := fmt.Sprintf("-p %s %s -m %s --dport %d", port.LowerProtocol(), comment(port), port.LowerProtocol(), port.NodePort)
+	cluster, door := p.doors[portalKey{port.Name, false}], p.doors[portalKey{port.Name, port.ExternalLocal}]
+	p.shortCircuit(port, nodePortContainer, to, cluster)
+	p.lead(nodePortContainer, to, "", door)
+	p.leadHost(nodePortHost, to, cluster)
+	p.refuse(port, to, "-m addrtype --dst-type LOCAL", door)
+}
+
+// lead sends what comes from others through a door.
+func (p *planner) lead(chain, to, from string, door uint16) {
+	if door != 0 {
+		p.nat.Add(chain, from, to, fmt.Sprintf("-j REDIRECT --to-ports %d", door))
+	}
+}
+
+// leadHost does so for the node's own packets, which have no interface to be
+// redirected on.
+func (p *planner) leadHost(chain, to string, door uint16) {
+	if door != 0 {
+		p.nat.Add(chain, to, fmt.Sprintf("-j DNAT --to-destination %s:%d", p.cfg.NodeIP, door))
+	}
+}
+
+// refuse answers where no door is: an error at once when there are no endpoints
+// at all, silence when the policy forbids those of other nodes.
+func (p *planner) refuse(port *proxy.Port, to, extra string, door uint16) {
+	switch {
+	case door != 0:
+	case port.HasEndpoints && port.LowerProtocol() != "sctp":
+		p.filter.Add(rejectChain, to, extra, "-j DROP")
+	default:
+		p.filter.Add(rejectChain, to, extra, "-j REJECT --reject-with icmp-port-unreachable")
+	}
+}
+
+func match(port *proxy.Port, ip netip.Addr, number uint16) string {
+	return fmt.Sprintf("-d %s/32 -p %s %s -m %s --dport %d", ip, port.LowerProtocol(), comment(port), port.LowerProtocol(), number)
 }
 
 func comment(port *proxy.Port) string { return `-m comment --comment "` + port.Name.String() + `"` }
 
-// jumps lead from the kernel's chains to ours.
-func jumps() []iptables.Jump {
-	var list []iptables.Jump
-	for _, j := range [][3]string{
-		{"filter", "INPUT", "-j " + rejectChain},
-		{"filter", "FORWARD", "-j " + rejectChain},
-		{"filter", "OUTPUT", "-j " + rejectChain},
-		{"nat", "PREROUTING", `-m comment --comment "handle ClusterIPs; NOTE: this must be before the NodePort rules" -j ` + portalsContainer},
-		{"nat", "PREROUTING", `-m addrtype --dst-type LOCAL -m comment --comment "handle service NodePorts; NOTE: this must be the last rule in the chain" -j ` + nodePortContainer},
-		{"nat", "OUTPUT", `-m comment --comment "handle ClusterIPs; NOTE: this must be before the NodePort rules" -j ` + portalsHost},
-		{"nat", "OUTPUT", `-m addrtype --dst-type LOCAL -m comment --comment "handle service NodePorts; NOTE: this must be the last rule in the chain" -j ` + nodePortHost},
+// jumps lead from the kernel's chains to ours. Node ports are for addresses of
+// the node, all of them or those given.
+func jumps(nodePorts []netip.Addr) []iptables.Jump {
+	list := []iptables.Jump{
+		{Table: "filter", Chain: "INPUT", Rule: "-j " + rejectChain},
+		{Table: "filter", Chain: "FORWARD", Rule: "-j " + rejectChain},
+		{Table: "filter", Chain: "OUTPUT", Rule: "-j " + rejectChain},
+	}
+	matches := []string{"-m addrtype --dst-type LOCAL "}
+	if nodePorts != nil {
+		matches = nil
+		for _, ip := range nodePorts {
+			matches = append(matches, "-d "+ip.String()+"/32 ")
+		}
+	}
+	for _, way := range []struct{ chain, portals, nodePorts string }{
+		{"PREROUTING", portalsContainer, nodePortContainer},
+		{"OUTPUT", portalsHost, nodePortHost},
 	} {
-		list = append(list, iptables.Jump{Table: j[0], Chain: j[1], Rule: j[2]})
+		list = append(list, iptables.Jump{Table: "nat", Chain: way.chain, Rule: `-m comment --comment "handle ClusterIPs; NOTE: this must be before the NodePort rules" -j ` + way.portals})
+		for _, m := range matches {
+			list = append(list, iptables.Jump{Table: "nat", Chain: way.chain, Rule: m + `-m comment --comment "handle service NodePorts; NOTE: this must be the last rule in the chain" -j ` + way.nodePorts})
+		}
 	}
 	return list
 }

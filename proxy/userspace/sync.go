@@ -16,18 +16,18 @@ import (
 // Backend is userspace mode: portals, and the rules that lead to them. When it
 // ends its portals are gone, and Services with them, until it is back.
 type Backend struct {
-	nodeIP  netip.Addr
+	cfg     Config
 	portals map[portalKey]*portal
 	applied *iptables.Ruleset
 }
 
 // New is a backend without portals. Node ports on 127.0.0.1 need route_localnet,
 // for their packets get the node's address as destination.
-func New(nodeIP netip.Addr) (*Backend, error) {
+func New(cfg Config) (*Backend, error) {
 	if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
 		return nil, fmt.Errorf("let node ports answer on 127.0.0.1: %w", err)
 	}
-	return &Backend{nodeIP: nodeIP, portals: map[portalKey]*portal{}}, nil
+	return &Backend{cfg: cfg, portals: map[portalKey]*portal{}}, nil
 }
 
 // Sync opens the portals that are missing, leads packets to them, and closes
@@ -38,7 +38,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	if err := b.applyRules(ctx, plan(snapshot, b.nodeIP, doors)); err != nil {
+	if err := b.applyRules(ctx, plan(snapshot, b.cfg, doors)); err != nil {
 		return err
 	}
 	for key, p := range b.portals {
@@ -52,17 +52,16 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	return nil
 }
 
-// openPortals gives each Service port with endpoints its portals: one for the
-// ClusterIP and, where there are other addresses, one for those.
+// openPortals gives each Service port its portals: one for each traffic policy
+// by which it has endpoints.
 func (b *Backend) openPortals(snapshot *proxy.Snapshot) (map[portalKey]uint16, error) {
 	doors := map[portalKey]uint16{}
 	for i := range snapshot.Ports {
 		port := &snapshot.Ports[i]
-		behind := map[portalKey][]*proxy.Endpoint{{port.Name, false}: port.Internal()}
-		if port.ExternallyAccessible() {
-			behind[portalKey{port.Name, true}] = port.External()
-		}
-		for key, endpoints := range behind {
+		for key, endpoints := range map[portalKey][]*proxy.Endpoint{
+			{port.Name, false}: port.ClusterEndpoints,
+			{port.Name, true}:  port.LocalEndpoints,
+		} {
 			if len(endpoints) == 0 || port.LowerProtocol() == "sctp" {
 				continue
 			}
@@ -91,6 +90,10 @@ func addresses(endpoints []*proxy.Endpoint) []netip.AddrPort {
 
 func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) error {
 	var text []byte
+	nodePorts, err := proxy.NodePortAddresses(b.cfg.NodePortAddresses)
+	if err != nil {
+		return err
+	}
 	if b.applied != nil {
 		text = iptables.Difference(b.applied, wanted)
 	} else {
@@ -102,7 +105,7 @@ func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) erro
 			}
 			saved[table.Name] = string(out)
 		}
-		text = iptables.Everything(wanted, saved, jumps(), func(string) bool { return false })
+		text = iptables.Everything(wanted, saved, jumps(nodePorts), func(string) bool { return false })
 	}
 	if len(text) == 0 {
 		return nil

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // serve syncs each cluster it is given on standard input, ended by a zero byte,
 // and says "ok" when it has.
 func serve() int {
-	backend, err := New(netip.MustParseAddr("192.168.56.11"))
+	backend, err := New(Config{NodeIP: netip.MustParseAddr("192.168.56.11")})
 	if err != nil {
 		fmt.Println(err)
 		return 1
