@@ -1,0 +1,193 @@
+package matrix
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"github.com/podarium/podarium/internal/netns"
+	"github.com/podarium/podarium/proxy"
+	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/nftables"
+	"github.com/podarium/podarium/proxy/userspace"
+)
+
+// TestMain lets the test binary be a node's proxy: only a process of its own is
+// with all its threads in the node's namespace.
+func TestMain(m *testing.M) {
+	if mode := os.Getenv("MATRIX_MODE"); mode != "" {
+		os.Exit(serveNode(mode, os.Getenv("MATRIX_NODE")))
+	}
+	os.Exit(m.Run())
+}
+
+// order is what a node's proxy is told: the cluster as it is now.
+type order struct {
+	Flags    flags
+	Services []*corev1.Service
+	Slices   []*discoveryv1.EndpointSlice
+}
+
+// flags of the proxy which rows vary.
+type flags struct {
+	MasqueradeAll     bool
+	NoClusterCIDR     bool
+	NodePortAddresses string
+}
+
+// node is the proxy of a node, in a process of its own.
+type node struct {
+	in  *json.Encoder
+	out *json.Decoder
+}
+
+func startNode(t *testing.T, path, mode, name string) *node {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "MATRIX_MODE="+mode, "MATRIX_NODE="+name)
+	cmd.Stderr = t.Output()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Do(path, cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil { // it ends when its input does
+			t.Errorf("proxy of %s: %v", name, err)
+		}
+	})
+	return &node{json.NewEncoder(in), json.NewDecoder(out)}
+}
+
+// apply returns when the node's rules are those of the cluster.
+func (n *node) apply(o order) error {
+	if err := n.in.Encode(o); err != nil {
+		return fmt.Errorf("give order: %w", err)
+	}
+	var answer string
+	if err := n.out.Decode(&answer); err != nil {
+		return fmt.Errorf("hear answer: %w", err)
+	}
+	if answer != "ok" {
+		return fmt.Errorf("proxy: %s", answer)
+	}
+	return nil
+}
+
+// serveNode is that process. It is the real model, applier and backend; only
+// the API server is missing.
+func serveNode(mode, name string) int {
+	p := &nodeProxy{mode: mode, name: name, model: proxy.NewModel(name)}
+	for _, pod := range pods {
+		if pod.node == name {
+			p.model.SetZone(pod.zone)
+		}
+	}
+	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	for {
+		var o order
+		if err := in.Decode(&o); err == io.EOF {
+			return 0
+		} else if err != nil {
+			fmt.Fprintln(os.Stderr, "read order:", err)
+			return 1
+		}
+		answer := "ok"
+		if err := p.obey(context.Background(), o); err != nil {
+			answer = err.Error()
+		}
+		if err := out.Encode(answer); err != nil {
+			return 1
+		}
+	}
+}
+
+type nodeProxy struct {
+	mode, name string
+	model      *proxy.Model
+	now        order
+	backend    proxy.Backend
+	applier    *proxy.Applier
+}
+
+func (p *nodeProxy) obey(ctx context.Context, o order) error {
+	if p.backend == nil || p.now.Flags != o.Flags {
+		if err := p.restart(ctx, o.Flags); err != nil {
+			return err
+		}
+	}
+	for _, s := range p.now.Services {
+		p.model.DeleteService(proxy.ServiceName{Namespace: s.Namespace, Name: s.Name})
+	}
+	for _, s := range p.now.Slices {
+		p.model.DeleteSlice(s)
+	}
+	for _, s := range o.Services {
+		p.model.SetService(s)
+	}
+	for _, s := range o.Slices {
+		p.model.SetSlice(s)
+	}
+	p.now = o
+	return p.applier.Apply(ctx, p.model.Snapshot())
+}
+
+func (p *nodeProxy) restart(ctx context.Context, f flags) error {
+	if p.backend != nil {
+		if err := p.backend.Cleanup(ctx); err != nil {
+			return err
+		}
+	}
+	backend, err := newBackend(p.mode, p.name, f)
+	if err != nil {
+		return err
+	}
+	p.backend, p.applier = backend, proxy.NewApplier(backend)
+	return nil
+}
+
+func newBackend(mode, name string, f flags) (proxy.Backend, error) {
+	ip := netip.AddrFrom4([4]byte{192, 168, 56, byte(nodes[name])})
+	pods := netip.MustParsePrefix("10.244.0.0/16")
+	if f.NoClusterCIDR {
+		pods = netip.Prefix{}
+	}
+	var ranges []netip.Prefix
+	if f.NodePortAddresses != "" {
+		ranges = append(ranges, netip.MustParsePrefix(f.NodePortAddresses))
+	}
+	switch mode {
+	case "iptables":
+		return iptables.New(iptables.Config{
+			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
+			LocalhostNodePorts: true, NodePortAddresses: ranges,
+		})
+	case "nftables":
+		return nftables.New(nftables.Config{
+			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
+			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}, NodePortAddresses: ranges,
+		}), nil
+	case "userspace":
+		return userspace.New(userspace.Config{NodeIP: ip, LocalPods: pods, NodePortAddresses: ranges})
+	}
+	return nil, fmt.Errorf("no mode %q", mode)
+}
