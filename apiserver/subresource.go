@@ -122,6 +122,7 @@ func bindPod(ctx context.Context, st *store.Store, namespace, name string, b *co
 			return store.Write{}, badRequest("binding of pod %s names no node", name)
 		}
 		pod.Spec.NodeName = b.Target.Name
+		pod.Status.NominatedNodeName = "" // the room that was kept for it is taken now
 		for k, v := range b.Annotations {
 			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, k, v)
 		}

@@ -112,24 +112,24 @@ func podAffinity(pod *corev1.Pod, snapshot *Snapshot) filter {
 	}
 	unwanted := unwantedPlaces(pod, snapshot)
 	first := firstOfItsKind(pod, near, nearPlaces, snapshot)
-	return func(_ *corev1.Pod, node *NodeInfo) []string {
+	return func(_ *corev1.Pod, node *NodeInfo) refusal {
 		for i, t := range near {
 			_, labelled := node.topology(t.topology)
 			if !labelled || !first && !nearPlaces[i].have(node, t.topology) {
-				return []string{"node(s) didn't match pod affinity rules"}
+				return neverFits("node(s) didn't match pod affinity rules")
 			}
 		}
 		for i, t := range apart {
 			if apartPlaces[i].have(node, t.topology) {
-				return []string{"node(s) didn't match pod anti-affinity rules"}
+				return refuse("node(s) didn't match pod anti-affinity rules")
 			}
 		}
 		for place := range unwanted {
 			if value, ok := node.topology(place[0]); ok && value == place[1] {
-				return []string{"node(s) didn't satisfy existing pods anti-affinity rules"}
+				return refuse("node(s) didn't satisfy existing pods anti-affinity rules")
 			}
 		}
-		return nil
+		return refusal{}
 	}
 }
 

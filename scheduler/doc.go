@@ -20,5 +20,7 @@
 // as event FailedScheduling and in its condition PodScheduled, and waits until the cluster changes in a way
 // which may help: a node appears or changes, a pod goes away. See queue.go.
 //
-// Not here: preemption (a pod of higher priority does not evict others) and volumes.
+// A pod of higher priority need not wait for that: others make room for it.         preemption.go, evict.go
+//
+// Not here: volumes and resource claims.
 package scheduler

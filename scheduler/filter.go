@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -11,8 +10,19 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// filter tells why a pod cannot run on a node, in upstream's words; nothing means that it can.
-type filter func(pod *corev1.Pod, node *NodeInfo) []string
+// filter asks one question about a pod and a node. The answer is why the pod cannot run there.
+type filter func(pod *corev1.Pod, node *NodeInfo) refusal
+
+// refusal is a no, in upstream's words; the zero value is a yes.
+type refusal struct {
+	reasons []string
+	final   bool // not even evicting other pods from the node would help
+}
+
+func (r refusal) fits() bool { return len(r.reasons) == 0 }
+
+func refuse(reason string) refusal    { return refusal{reasons: []string{reason}} }
+func neverFits(reason string) refusal { return refusal{reasons: []string{reason}, final: true} }
 
 // filtersFor returns the questions asked of every node, in order. The first which says no ends the
 // questions for that node: its answer is the one which the user reads.
@@ -32,32 +42,55 @@ func filtersFor(pod *corev1.Pod, snapshot *Snapshot) []filter {
 // Feasible splits the nodes: those on which the pod can run, and for the others the reasons.
 func Feasible(pod *corev1.Pod, snapshot *Snapshot) (feasible []*NodeInfo, why Unfit) {
 	filters := filtersFor(pod, snapshot)
-	why = Unfit{Nodes: len(snapshot.Nodes), Reasons: map[string]int{}}
+	why = newUnfit(snapshot)
 	for _, node := range snapshot.Nodes {
-		if reasons := firstReasons(filters, pod, node); len(reasons) > 0 {
-			for _, reason := range reasons {
-				why.Reasons[reason]++
-			}
+		answer := ask(filters, pod, node)
+		if coming := snapshot.nominated(node.Node.Name, pod); answer.fits() && len(coming) > 0 {
+			answer = fitsBeside(coming, pod, node, snapshot)
+		}
+		if answer.fits() {
+			feasible = append(feasible, node)
 			continue
 		}
-		feasible = append(feasible, node)
+		why.add(answer.reasons...)
+		if !answer.final {
+			why.evictable = append(why.evictable, node)
+		}
 	}
 	return feasible, why
 }
 
-func firstReasons(filters []filter, pod *corev1.Pod, node *NodeInfo) []string {
-	for _, ask := range filters {
-		if reasons := ask(pod, node); len(reasons) > 0 {
-			return reasons
+// fitsBeside asks again as if the pods for which room is being made on a node were there already. Without
+// this, the room would be taken by whoever comes first.
+func fitsBeside(coming []*corev1.Pod, pod *corev1.Pod, node *NodeInfo, snapshot *Snapshot) refusal {
+	crowded := newNodeInfo(node.Node, slices.Concat(node.Pods, coming))
+	return ask(filtersFor(pod, snapshot.with(crowded)), pod, crowded)
+}
+
+func ask(filters []filter, pod *corev1.Pod, node *NodeInfo) refusal {
+	for _, question := range filters {
+		if answer := question(pod, node); !answer.fits() {
+			return answer
 		}
 	}
-	return nil
+	return refusal{}
 }
 
 // Unfit counts the nodes by the reasons why they cannot run a pod.
 type Unfit struct {
-	Nodes   int
-	Reasons map[string]int
+	Nodes     int
+	Reasons   map[string]int
+	evictable []*NodeInfo // where the pod might run, if others left
+}
+
+func newUnfit(snapshot *Snapshot) Unfit {
+	return Unfit{Nodes: len(snapshot.Nodes), Reasons: map[string]int{}}
+}
+
+func (u Unfit) add(reasons ...string) {
+	for _, reason := range reasons {
+		u.Reasons[reason]++
+	}
 }
 
 // Error is the text of the event FailedScheduling, "0/3 nodes are available: 1 node(s) were
@@ -67,8 +100,8 @@ func (u Unfit) Error() string {
 		return "no nodes available to schedule pods"
 	}
 	var parts []string
-	for _, reason := range slices.Sorted(maps.Keys(u.Reasons)) {
-		parts = append(parts, fmt.Sprintf("%d %s", u.Reasons[reason], reason))
+	for reason, nodes := range u.Reasons {
+		parts = append(parts, fmt.Sprintf("%d %s", nodes, reason))
 	}
 	slices.Sort(parts)
 	return fmt.Sprintf("0/%d nodes are available: %s.", u.Nodes, strings.Join(parts, ", "))
@@ -96,32 +129,32 @@ const (
 
 // unschedulable: `kubectl cordon` sets spec.unschedulable. A pod which tolerates the taint of the same
 // name, such as one of a DaemonSet, may still come.
-func unschedulable(pod *corev1.Pod, node *NodeInfo) []string {
+func unschedulable(pod *corev1.Pod, node *NodeInfo) refusal {
 	taint := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
 	if node.Node.Spec.Unschedulable && !tolerated(pod, &taint) {
-		return []string{"node(s) were unschedulable"}
+		return neverFits("node(s) were unschedulable")
 	}
-	return nil
+	return refusal{}
 }
 
-func nodeName(pod *corev1.Pod, node *NodeInfo) []string {
+func nodeName(pod *corev1.Pod, node *NodeInfo) refusal {
 	if pod.Spec.NodeName != "" && pod.Spec.NodeName != node.Node.Name {
-		return []string{"node(s) didn't match the requested node name"}
+		return neverFits("node(s) didn't match the requested node name")
 	}
-	return nil
+	return refusal{}
 }
 
 // taints: a node says "not for everybody", and a pod may say "I do not mind". PreferNoSchedule is a matter
 // of score.
-func taints(pod *corev1.Pod, node *NodeInfo) []string {
+func taints(pod *corev1.Pod, node *NodeInfo) refusal {
 	for i := range node.Node.Spec.Taints {
 		taint := &node.Node.Spec.Taints[i]
 		hard := taint.Effect == corev1.TaintEffectNoSchedule || taint.Effect == corev1.TaintEffectNoExecute
 		if hard && !tolerated(pod, taint) {
-			return []string{"node(s) had untolerated taint(s)"}
+			return neverFits("node(s) had untolerated taint(s)")
 		}
 	}
-	return nil
+	return refusal{}
 }
 
 func tolerated(pod *corev1.Pod, taint *corev1.Taint) bool {
@@ -134,27 +167,27 @@ func tolerated(pod *corev1.Pod, taint *corev1.Taint) bool {
 }
 
 // nodeAffinity: spec.nodeSelector and spec.affinity.nodeAffinity.required…; both have to match.
-func nodeAffinity(pod *corev1.Pod, node *NodeInfo) []string {
+func nodeAffinity(pod *corev1.Pod, node *NodeInfo) refusal {
 	if match, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node.Node); err != nil || !match {
-		return []string{"node(s) didn't match Pod's node affinity/selector"}
+		return neverFits("node(s) didn't match Pod's node affinity/selector")
 	}
-	return nil
+	return refusal{}
 }
 
 // hostPorts: two pods cannot both have port 8080 of one node, unless on different addresses of it.
-func hostPorts(pod *corev1.Pod, node *NodeInfo) []string {
+func hostPorts(pod *corev1.Pod, node *NodeInfo) refusal {
 	wanted := portsOf(pod)
 	if len(wanted) == 0 {
-		return nil
+		return refusal{}
 	}
 	for _, other := range node.Pods {
 		for _, taken := range portsOf(other) {
 			if slices.ContainsFunc(wanted, taken.clashes) {
-				return []string{reasonPorts}
+				return refuse(reasonPorts)
 			}
 		}
 	}
-	return nil
+	return refusal{}
 }
 
 type hostPort struct {

@@ -10,19 +10,20 @@ import (
 )
 
 // resources: what all pods of a node request together must not be more than the node has to give. Requests
-// count, not use: a node may be idle and full.
-func resources(pod *corev1.Pod, node *NodeInfo) []string {
-	var reasons []string
+// count, not use: a node may be idle and full. What asks for more than an empty node has is refused for good.
+func resources(pod *corev1.Pod, node *NodeInfo) refusal {
+	var answer refusal
 	if allowed := node.allocatable(corev1.ResourcePods); int64(len(node.Pods))+1 > allowed {
-		reasons = append(reasons, reasonPods)
+		answer.reasons = append(answer.reasons, reasonPods)
 	}
 	requests := podRequests(pod)
 	for _, name := range slices.Sorted(maps.Keys(requests)) {
 		if wanted := requests[name]; wanted > 0 && wanted > node.allocatable(name)-node.Requested[name] {
-			reasons = append(reasons, "Insufficient "+string(name))
+			answer.reasons = append(answer.reasons, "Insufficient "+string(name))
+			answer.final = answer.final || wanted > node.allocatable(name)
 		}
 	}
-	return reasons
+	return answer
 }
 
 // podRequests is the larger of what the containers need together and what the hungriest init container

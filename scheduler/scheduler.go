@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/informers"
@@ -91,19 +92,29 @@ func schedule(ctx context.Context, client kubernetes.Interface) error {
 
 // place decides about one pod.
 func (s *scheduler) place(ctx context.Context, pod *corev1.Pod) {
+	pod = s.state.withNomination(pod)
 	snapshot := s.state.snapshot()
 	feasible, why := Feasible(pod, snapshot)
 	if len(feasible) == 0 {
-		s.queue.failed(pod.UID, why.helpful())
-		s.tellUnschedulable(ctx, pod, why)
+		s.preempt(ctx, pod, snapshot, why)
 		return
 	}
-	node := Best(pod, feasible, snapshot).Node.Name
+	node := choose(pod, feasible, snapshot)
 	slog.Debug("chose node", "pod", pod.Namespace+"/"+pod.Name, "node", node, "feasible", len(feasible), "of", len(snapshot.Nodes))
 	assumed := pod.DeepCopy()
 	assumed.Spec.NodeName = node
 	s.state.setPod(assumed)
 	go s.bind(ctx, pod, assumed) // the next pod need not wait for the answer
+}
+
+// choose takes the node where others have made room for the pod, if it fits there now, else the best.
+func choose(pod *corev1.Pod, feasible []*NodeInfo, snapshot *Snapshot) string {
+	for _, node := range feasible {
+		if node.Node.Name == pod.Status.NominatedNodeName {
+			return node.Node.Name
+		}
+	}
+	return Best(pod, feasible, snapshot).Node.Name
 }
 
 // follow keeps state and queue up to date with the cluster.
@@ -117,6 +128,13 @@ func (s *scheduler) follow(factory informers.SharedInformerFactory) {
 			return
 		}
 		s.state.setService(is)
+	})
+	kube.OnChange(factory.Policy().V1().PodDisruptionBudgets().Informer(), func(was, is *policyv1.PodDisruptionBudget) {
+		if is == nil {
+			s.state.removeBudget(was)
+			return
+		}
+		s.state.setBudget(is)
 	})
 	kube.OnChange(core.Namespaces().Informer(), func(was, is *corev1.Namespace) {
 		if is == nil {
@@ -137,6 +155,7 @@ func (s *scheduler) podChanged(was, is *corev1.Pod) {
 			pod = is
 		}
 		s.queue.remove(pod.UID)
+		s.unnominate(pod)
 		if s.state.placed(pod.UID) {
 			s.state.removePod(pod)
 			s.queue.clusterChanged(podLeft)
@@ -149,12 +168,32 @@ func (s *scheduler) podChanged(was, is *corev1.Pod) {
 		}
 	case is.DeletionTimestamp != nil:
 		s.queue.remove(is.UID)
+		s.unnominate(is)
 	case wantsUs(is) && !s.state.placed(is.UID):
 		if was == nil || !equality.Semantic.DeepEqual(was.Spec, is.Spec) || !maps.Equal(was.Labels, is.Labels) {
 			s.queue.add(is)
 		} else {
 			s.queue.refresh(is)
 		}
+		s.noteNomination(was, is)
+	}
+}
+
+// noteNomination follows status.nominatedNodeName: written by us, or before our time.
+func (s *scheduler) noteNomination(was, is *corev1.Pod) {
+	switch {
+	case is.Status.NominatedNodeName != "":
+		s.state.nominate(is, is.Status.NominatedNodeName)
+	case was != nil && was.Status.NominatedNodeName != "":
+		s.unnominate(is)
+	}
+}
+
+// unnominate frees the room which was kept for a pod.
+func (s *scheduler) unnominate(pod *corev1.Pod) {
+	if s.state.withNomination(pod).Status.NominatedNodeName != "" {
+		s.state.nominate(pod, "")
+		s.queue.clusterChanged(podLeft)
 	}
 }
 

@@ -1,7 +1,10 @@
 package scheduler
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
 
@@ -12,6 +15,33 @@ type Snapshot struct {
 	Namespaces map[string]labels.Set
 	// Services are those of all namespaces; replicas behind one Service are spread.
 	Services []*corev1.Service
+	// Nominated are, by node, the pods for which others were evicted there, and which have not arrived yet.
+	Nominated map[string][]*corev1.Pod
+	// Budgets say which pods should rather not be evicted.
+	Budgets []*policyv1.PodDisruptionBudget
+}
+
+// with is the cluster as it would be with one node changed.
+func (s *Snapshot) with(changed *NodeInfo) *Snapshot {
+	other := *s
+	other.Nodes = slices.Clone(s.Nodes)
+	for i, node := range other.Nodes {
+		if node.Node.Name == changed.Node.Name {
+			other.Nodes[i] = changed
+		}
+	}
+	return &other
+}
+
+// nominated are the pods on their way to a node which matter to pod: those of its own priority or higher.
+func (s *Snapshot) nominated(node string, pod *corev1.Pod) []*corev1.Pod {
+	var coming []*corev1.Pod
+	for _, other := range s.Nominated[node] {
+		if other.UID != pod.UID && priority(other) >= priority(pod) {
+			coming = append(coming, other)
+		}
+	}
+	return coming
 }
 
 // NodeInfo is a node and the pods which run there, or will.

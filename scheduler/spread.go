@@ -54,7 +54,7 @@ func considered(pod *corev1.Pod, c corev1.TopologySpreadConstraint, node *NodeIn
 			return false
 		}
 	}
-	return c.NodeTaintsPolicy == nil || *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyIgnore || len(taints(pod, node)) == 0
+	return c.NodeTaintsPolicy == nil || *c.NodeTaintsPolicy == corev1.NodeInclusionPolicyIgnore || taints(pod, node).fits()
 }
 
 func matchingPods(namespace string, selector labels.Selector, node *NodeInfo) int {
@@ -95,16 +95,16 @@ func topologySpread(pod *corev1.Pod, snapshot *Snapshot) filter {
 	for _, c := range hard {
 		counted = append(counted, newConstraint(pod, c, hard, snapshot))
 	}
-	return func(_ *corev1.Pod, node *NodeInfo) []string {
+	return func(_ *corev1.Pod, node *NodeInfo) refusal {
 		for _, c := range counted {
 			place, ok := node.topology(c.TopologyKey)
 			if !ok {
-				return []string{"node(s) didn't match pod topology spread constraints (missing required label)"}
+				return neverFits("node(s) didn't match pod topology spread constraints (missing required label)")
 			}
 			if c.counts[place]+c.self-c.least() > int(c.MaxSkew) {
-				return []string{"node(s) didn't match pod topology spread constraints"}
+				return refuse("node(s) didn't match pod topology spread constraints")
 			}
 		}
-		return nil
+		return refusal{}
 	}
 }

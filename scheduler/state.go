@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -20,12 +21,15 @@ type state struct {
 	infos      map[string]*NodeInfo      // computed; missing after a change
 	namespaces map[string]labels.Set
 	services   map[types.UID]*corev1.Service
+	budgets    map[types.UID]*policyv1.PodDisruptionBudget
+	nominated  map[types.UID]*corev1.Pod // those for which others were evicted, with the node's name in their status
 }
 
 func newState() *state {
 	return &state{
 		nodes: map[string]*corev1.Node{}, pods: map[types.UID]*corev1.Pod{}, infos: map[string]*NodeInfo{},
 		namespaces: map[string]labels.Set{}, services: map[types.UID]*corev1.Service{},
+		budgets: map[types.UID]*policyv1.PodDisruptionBudget{}, nominated: map[types.UID]*corev1.Pod{},
 	}
 }
 
@@ -48,6 +52,7 @@ func (s *state) setPod(pod *corev1.Pod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pods[pod.UID] = pod
+	delete(s.nominated, pod.UID)
 	delete(s.infos, pod.Spec.NodeName)
 }
 
@@ -78,6 +83,47 @@ func (s *state) placed(uid types.UID) bool {
 	return ok
 }
 
+// nominate notes for which node a waiting pod has made room; an empty name takes it back.
+func (s *state) nominate(pod *corev1.Pod, node string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if node == "" {
+		delete(s.nominated, pod.UID)
+		return
+	}
+	coming := pod.DeepCopy()
+	coming.Status.NominatedNodeName = node
+	s.nominated[pod.UID] = coming
+}
+
+// withNomination is the pod with the node which is nominated for it; its own watch may not say so yet.
+func (s *state) withNomination(pod *corev1.Pod) *corev1.Pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	node := ""
+	if coming, ok := s.nominated[pod.UID]; ok {
+		node = coming.Status.NominatedNodeName
+	}
+	if node == pod.Status.NominatedNodeName {
+		return pod
+	}
+	changed := pod.DeepCopy()
+	changed.Status.NominatedNodeName = node
+	return changed
+}
+
+func (s *state) setBudget(budget *policyv1.PodDisruptionBudget) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.budgets[budget.UID] = budget
+}
+
+func (s *state) removeBudget(budget *policyv1.PodDisruptionBudget) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.budgets, budget.UID)
+}
+
 func (s *state) setNamespace(namespace *corev1.Namespace) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,7 +149,14 @@ func (s *state) snapshot() *Snapshot {
 	if len(s.infos) < len(s.nodes) {
 		s.compute()
 	}
-	snapshot := &Snapshot{Namespaces: maps.Clone(s.namespaces), Services: slices.Collect(maps.Values(s.services))}
+	snapshot := &Snapshot{
+		Namespaces: maps.Clone(s.namespaces), Services: slices.Collect(maps.Values(s.services)),
+		Budgets: slices.Collect(maps.Values(s.budgets)), Nominated: map[string][]*corev1.Pod{},
+	}
+	for _, pod := range s.nominated {
+		node := pod.Status.NominatedNodeName
+		snapshot.Nominated[node] = append(snapshot.Nominated[node], pod)
+	}
 	for _, info := range s.infos {
 		snapshot.Nodes = append(snapshot.Nodes, info)
 	}
