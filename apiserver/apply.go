@@ -3,15 +3,11 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
-	"strings"
-	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/yaml"
 
 	"github.com/podarium/podarium/apiserver/resource"
@@ -23,47 +19,6 @@ import (
 // else gets a conflict; who leaves out a field it owned gives it up, and the
 // field goes.
 //
-// The owners of an object's fields are tracked from its first apply on. What
-// was there before belongs to the manager "before-first-apply". An object that
-// is never applied this way carries no such list, and the schemas of all types,
-// some megabytes, are only loaded for the first one that is.
-
-// fieldManagers merges and tracks, one for each kind and subresource.
-type fieldManagers struct {
-	mu        sync.Mutex
-	converter managedfields.TypeConverter
-	byKind    map[string]*managedfields.FieldManager
-}
-
-func (f *fieldManagers) of(kind *resource.Kind, subresource string) (*managedfields.FieldManager, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	key := kind.GVK().String() + "/" + subresource
-	if m, ok := f.byKind[key]; ok {
-		return m, nil
-	}
-	if f.converter == nil {
-		f.converter = applyconfigurations.NewTypeConverter(scheme)
-		f.byKind = map[string]*managedfields.FieldManager{}
-	}
-	m, err := managedfields.NewDefaultFieldManager(f.converter, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
-		kind.GVK(), kind.GroupVersion, subresource, nil)
-	if err != nil {
-		return nil, fmt.Errorf("make field manager of %s: %w", kind.Kind, err)
-	}
-	f.byKind[key] = m
-	return m, nil
-}
-
-type kindDefaulter struct{ kind *resource.Kind }
-
-func (d kindDefaulter) Default(in runtime.Object) {
-	if obj, ok := in.(resource.Object); ok && obj.GetObjectKind().GroupVersionKind() == d.kind.GVK() {
-		if _, raw := in.(*unstructured.Unstructured); !raw {
-			d.kind.ApplyDefaults(obj)
-		}
-	}
-}
 
 // apply answers PATCH with Content-Type application/apply-patch+yaml.
 func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body []byte) error {
@@ -111,7 +66,7 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 	if err != nil {
 		return err
 	}
-	return s.respondObject(w, r, code, done, nil)
+	return s.respondWritten(w, r, code, done, nil)
 }
 
 // applyNew: what is applied and does not exist is created.
@@ -142,35 +97,4 @@ func typed(kind *resource.Kind, obj runtime.Object) (resource.Object, error) {
 	}
 	next.GetObjectKind().SetGroupVersionKind(kind.GVK())
 	return next, nil
-}
-
-// track records an ordinary write to an object whose fields have owners: what
-// it changes belongs to whoever wrote it.
-func (s *Server) track(kind *resource.Kind, obj, current resource.Object, subresource string, o writeOptions) resource.Object {
-	if o.applied || len(current.GetManagedFields()) == 0 {
-		return obj
-	}
-	manager, err := s.managers.of(kind, subresource)
-	if err != nil {
-		return obj
-	}
-	tracked, err := typed(kind, manager.UpdateNoErrors(current.DeepCopyObject(), obj, o.fieldManager))
-	if err != nil {
-		return obj
-	}
-	return tracked
-}
-
-// managerOf is the name of a client that gives none: the first word of its
-// User-Agent, "kubectl" of "kubectl/v1.33.1 (linux/amd64)".
-func managerOf(r *http.Request) string {
-	if m := r.URL.Query().Get("fieldManager"); m != "" {
-		return m
-	}
-	name, _, _ := strings.Cut(r.UserAgent(), "/")
-	if name == "" {
-		return "unknown"
-	}
-	const longest = 128
-	return name[:min(len(name), longest)]
 }

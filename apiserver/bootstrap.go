@@ -64,7 +64,7 @@ func (s *Server) ensure(ctx context.Context, kind *resource.Kind, obj resource.O
 	if _, ok := s.store.Cached(kind.Key(obj.GetNamespace(), obj.GetName())); ok {
 		return nil
 	}
-	_, err := s.createObject(ctx, kind, obj, writeOptions{})
+	_, err := s.createObject(ctx, kind, obj, writeOptions{fieldManager: ownManager})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("create %s %s: %w", kind.Singular, obj.GetName(), err)
 	}
@@ -187,14 +187,14 @@ func (s *Server) publishEndpoints(ctx context.Context) error {
 
 // put creates the object, or makes the existing one equal to it.
 func (s *Server) put(ctx context.Context, kind *resource.Kind, obj resource.Object) error {
-	_, err := s.modify(ctx, kind, obj.GetNamespace(), obj.GetName(), "", writeOptions{}, func(current resource.Object) (resource.Object, error) {
+	_, err := s.modify(ctx, kind, obj.GetNamespace(), obj.GetName(), "", writeOptions{fieldManager: ownManager}, func(current resource.Object) (resource.Object, error) {
 		if current == nil {
 			return nil, apierrors.NewNotFound(kind.GR(), obj.GetName())
 		}
 		return obj.DeepCopyObject().(resource.Object), nil
 	})
 	if apierrors.IsNotFound(err) {
-		_, err = s.createObject(ctx, kind, obj, writeOptions{})
+		_, err = s.createObject(ctx, kind, obj, writeOptions{fieldManager: ownManager})
 	}
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("write %s %s: %w", kind.Singular, obj.GetName(), err)

@@ -115,8 +115,7 @@ func (c *Config) storeTLS() (*tls.Config, error) {
 	return cfg, nil
 }
 
-// openStore starts etcd when it is to be within this process, and connects.
-// The returned function ends both, the client before the server.
+// storeConfig says where etcd is; Run adds the one within this process.
 func (c *Config) storeConfig(tables []string, codec store.Codec) (store.Config, error) {
 	tlsConfig, err := c.storeTLS()
 	return store.Config{Endpoints: c.EtcdServers, TLS: tlsConfig, Tables: tables, Codec: codec}, err

@@ -28,11 +28,18 @@ func (s *Server) create(w http.ResponseWriter, r *request) error {
 	if err := checkPath(obj, r.target, r.kind); err != nil {
 		return err
 	}
+	o.fieldManager = managerOf(r.Request)
 	created, err := s.createObject(r.Context(), r.kind, obj, o)
 	if err != nil {
 		return err
 	}
-	return s.respondObject(w, r, http.StatusCreated, created, warnings)
+	return s.respondWritten(w, r, http.StatusCreated, created, warnings)
+}
+
+// respondWritten answers a write with what is stored now, and with what the
+// client should know about it.
+func (s *Server) respondWritten(w http.ResponseWriter, r *request, code int, obj resource.Object, warnings []string) error {
+	return s.respondObject(w, r, code, obj, append(warnings, r.kind.Stored().Warnings(obj)...))
 }
 
 // respondObject answers with a stored object.
@@ -70,6 +77,7 @@ func (s *Server) createObject(ctx context.Context, kind *resource.Kind, obj reso
 	generated := obj.GetName() == "" && obj.GetGenerateName() != ""
 	initMeta(kind, obj)
 	kind.ApplyDefaults(obj)
+	obj = s.track(kind, obj, nil, "", o)
 	if err := s.admitCreate(ctx, kind, obj); err != nil {
 		return nil, err
 	}

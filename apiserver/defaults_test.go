@@ -15,15 +15,15 @@ import (
 )
 
 // TestDefaults creates smallest objects and wants them back with the same
-// fields filled in as Kubernetes 1.36 does.
+// fields filled in, and the same owners of fields, as Kubernetes 1.36 does.
 func TestDefaults(t *testing.T) {
 	data, err := os.ReadFile("testdata/defaults.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var list []struct {
-		Name, Path   string
-		Body, Answer map[string]any
+		Name, Path, Warning string
+		Body, Answer        map[string]any
 	}
 	if err := json.Unmarshal(data, &list); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,13 @@ func TestDefaults(t *testing.T) {
 	for _, d := range list {
 		t.Run(d.Name, func(t *testing.T) {
 			body, _ := json.Marshal(d.Body)
-			resp, err := client.Post(c.url+d.Path, mediaJSON, bytes.NewReader(body))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+d.Path, bytes.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Content-Type", mediaJSON)
+			req.Header.Set("User-Agent", "") // whom managedFields calls unknown
+			resp, err := client.Do(req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,6 +55,9 @@ func TestDefaults(t *testing.T) {
 			answer = nodePort.ReplaceAll(answer, []byte(`${1}"<allocated nodePort>"`))
 			if err := json.Unmarshal(answer, &got); err != nil {
 				t.Fatal(err)
+			}
+			if got := resp.Header.Get("Warning"); got != d.Warning {
+				t.Errorf("warning %s, want %s", got, d.Warning)
 			}
 			if diff := cmp.Diff(d.Answer, got, cmp.Comparer(masked)); diff != "" {
 				t.Errorf("(- Kubernetes, + ours)\n%s", diff)

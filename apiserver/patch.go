@@ -58,7 +58,7 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondObject(w, r, http.StatusOK, done, warnings)
+	return s.respondWritten(w, r, http.StatusOK, done, warnings)
 }
 
 // checkPatch refuses, before anything is read, what is no patch of its type.

@@ -49,7 +49,8 @@ func (s *Server) setScale(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	done, err := s.modify(r.Context(), r.kind, r.namespace, r.name, "", o, func(current resource.Object) (resource.Object, error) {
+	o.fieldManager = managerOf(r.Request)
+	done, err := s.modify(r.Context(), r.kind, r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
 		if current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
 		}

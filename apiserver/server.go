@@ -3,13 +3,11 @@ package apiserver
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"strconv"
 	"sync"
@@ -193,36 +191,6 @@ func (s *Server) drain(server *http.Server) {
 	}
 }
 
-func (c *Config) serverTLS() (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("load server certificate: %w", err)
-	}
-	clients, err := certPool(c.ClientCAFile)
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS12,
-		Certificates: []tls.Certificate{cert},
-		ClientAuth:   tls.VerifyClientCertIfGiven,
-		ClientCAs:    clients,
-		NextProtos:   []string{"h2", "http/1.1"},
-	}, nil
-}
-
-func certPool(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read CA certificates: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
-	}
-	return pool, nil
-}
-
 // ServeHTTP is the life of a request; see the package comment.
 func (s *Server) ServeHTTP(w http.ResponseWriter, httpRequest *http.Request) {
 	s.running.Add(1)
@@ -281,6 +249,9 @@ func (s *Server) routeResource(w http.ResponseWriter, r *request) error {
 	if r.Method == http.MethodHead {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return nil
+	}
+	if r.kind.Deprecated != "" {
+		addWarnings(w, []string{r.kind.Deprecated})
 	}
 	switch {
 	case r.verb == "get" && watches(r.Request):

@@ -24,7 +24,7 @@ func (s *Server) ensureServiceCIDR(ctx context.Context) error {
 	if err := s.ensure(ctx, kind, obj); err != nil {
 		return err
 	}
-	_, err := s.modify(ctx, kind, "", defaultServiceCIDR, "status", writeOptions{}, func(current resource.Object) (resource.Object, error) {
+	_, err := s.modify(ctx, kind, "", defaultServiceCIDR, "status", writeOptions{fieldManager: ownManager}, func(current resource.Object) (resource.Object, error) {
 		cidr := current.DeepCopyObject().(*networkingv1.ServiceCIDR)
 		if !resource.ReadyServiceCIDR(cidr) {
 			cidr.Status.Conditions = []metav1.Condition{{

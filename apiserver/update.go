@@ -53,7 +53,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondObject(w, r, code, done, warnings)
+	return s.respondWritten(w, r, code, done, warnings)
 }
 
 // modify is the common way of update, patch and the subresources that change

@@ -40,8 +40,8 @@ var Secret = &Kind{
 	Namespaced: true, Prefix: "/registry/secrets/",
 	New:     func() Object { return &corev1.Secret{} },
 	NewList: func() runtime.Object { return &corev1.SecretList{} },
-	Default: on(func(s *corev1.Secret) { set(&s.Type, corev1.SecretTypeOpaque) }),
-	Prepare: onBoth(func(s, _ *corev1.Secret) {
+	Default: on(func(s *corev1.Secret) {
+		set(&s.Type, corev1.SecretTypeOpaque)
 		// stringData is a way to write, and is never read back.
 		for k, v := range s.StringData {
 			if s.Data == nil {

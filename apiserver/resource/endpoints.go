@@ -27,6 +27,7 @@ var Endpoints = &Kind{
 			}
 		}
 	}),
+	Deprecated:     endpointsDeprecated,
 	Validate:       check(validateEndpoints),
 	CreateOnUpdate: true,
 	Columns:        []metav1.TableColumnDefinition{column("Name", "string"), column("Endpoints", "string"), column("Age", "string")},
@@ -76,6 +77,7 @@ var EndpointSlice = &Kind{
 	New:        func() Object { return &discoveryv1.EndpointSlice{} },
 	NewList:    func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 	Default:    on(defaultEndpointSlice),
+	Warn:       warn(warnEndpointSlice),
 	Validate:   check(validateEndpointSlice),
 	Generation: true,
 	Columns: []metav1.TableColumnDefinition{

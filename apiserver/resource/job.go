@@ -29,6 +29,7 @@ var Job = &Kind{
 	NewList:  func() runtime.Object { return &batchv1.JobList{} },
 	Default:  on(defaultJob),
 	Prepare:  onBoth(prepareJob),
+	Warn:     warn(warnJob),
 	Validate: check(validateJob),
 	Fields: selectable(func(j *batchv1.Job) fields.Set {
 		return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}

@@ -43,6 +43,13 @@ type Kind struct {
 	// Validate tells what is wrong with an object; old is nil on create.
 	Validate func(obj, old Object) field.ErrorList
 
+	// Warn tells what is allowed in an object, and yet likely a mistake or about
+	// to go. kubectl prints it: "Warning: …".
+	Warn func(obj Object) []string
+
+	// Deprecated is such a warning about the kind itself, given with each answer.
+	Deprecated string
+
 	// CheckPart validates writes through a subresource beside status.
 	CheckPart map[string]func(obj, old Object) field.ErrorList
 
@@ -197,6 +204,10 @@ func selectable[T Object](f func(T) fields.Set) func(Object) fields.Set {
 	return func(o Object) fields.Set { return f(o.(T)) }
 }
 
+func warn[T Object](f func(T) []string) func(Object) []string {
+	return func(o Object) []string { return f(o.(T)) }
+}
+
 func row[T Object](f func(T, time.Time) []any) func(Object, time.Time) []any {
 	return func(o Object, now time.Time) []any { return f(o.(T), now) }
 }
@@ -214,6 +225,14 @@ func setPtr[T any](field **T, value T) {
 	if *field == nil {
 		*field = &value
 	}
+}
+
+// Warnings are what a client shall be told about an object it has written.
+func (k *Kind) Warnings(obj Object) []string {
+	if k.Warn == nil {
+		return nil
+	}
+	return k.Warn(obj)
 }
 
 // ApplyDefaults fills in what the object leaves out.

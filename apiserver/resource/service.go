@@ -25,6 +25,7 @@ var Service = &Kind{
 	Default:        on(defaultService),
 	Prepare:        onBoth(prepareService),
 	Early:          func(o Object) field.ErrorList { return validateFamilies(o.(*corev1.Service)) },
+	Warn:           warn(warnService),
 	Validate:       check(validateService),
 	NameRule:       apivalidation.NameIsDNSLabel,
 	Fields:         selectable(serviceFields),

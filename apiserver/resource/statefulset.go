@@ -20,6 +20,7 @@ var StatefulSet = &Kind{
 	New:      func() Object { return &appsv1.StatefulSet{} },
 	NewList:  func() runtime.Object { return &appsv1.StatefulSetList{} },
 	Default:  on(defaultStatefulSet),
+	Warn:     warn(warnStatefulSet),
 	Validate: check(validateStatefulSet),
 	Status:   true, Generation: true, Subresources: []Subresource{scale},
 	Columns: []metav1.TableColumnDefinition{

@@ -78,6 +78,7 @@ var ReplicaSet = &Kind{
 		setPtr(&r.Spec.Replicas, 1)
 		defaultPodSpec(&r.Spec.Template.Spec)
 	}),
+	Warn:     warn(warnReplicaSet),
 	Validate: check(validateReplicaSet),
 	Fields: selectable(func(r *appsv1.ReplicaSet) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
@@ -98,6 +99,7 @@ var Deployment = &Kind{
 	New:      func() Object { return &appsv1.Deployment{} },
 	NewList:  func() runtime.Object { return &appsv1.DeploymentList{} },
 	Default:  on(defaultDeployment),
+	Warn:     warn(warnDeployment),
 	Validate: check(validateDeployment),
 	Status:   true, Generation: true, Subresources: []Subresource{scale},
 	Columns: []metav1.TableColumnDefinition{
@@ -136,6 +138,7 @@ var DaemonSet = &Kind{
 	NewList:  func() runtime.Object { return &appsv1.DaemonSetList{} },
 	Default:  on(defaultDaemonSet),
 	Prepare:  onBoth(prepareDaemonSet),
+	Warn:     warn(warnDaemonSet),
 	Validate: check(validateDaemonSet),
 	Status:   true, Generation: true,
 	Columns: []metav1.TableColumnDefinition{
@@ -160,6 +163,9 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 		setPtr(&d.Spec.UpdateStrategy.RollingUpdate, appsv1.RollingUpdateDaemonSet{})
 		setPtr(&d.Spec.UpdateStrategy.RollingUpdate.MaxUnavailable, intstr.FromInt32(1))
 		setPtr(&d.Spec.UpdateStrategy.RollingUpdate.MaxSurge, intstr.FromInt32(0))
+	}
+	if _, ok := d.Annotations[appsv1.DeprecatedTemplateGeneration]; !ok {
+		metav1.SetMetaDataAnnotation(&d.ObjectMeta, appsv1.DeprecatedTemplateGeneration, "0") // prepareDaemonSet counts
 	}
 	defaultPodSpec(&d.Spec.Template.Spec)
 }

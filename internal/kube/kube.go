@@ -54,6 +54,7 @@ func Config(kubeconfig, component string) (*rest.Config, error) {
 	cfg.UserAgent = component + "/" + Version
 	cfg.ContentType = protobuf
 	cfg.AcceptContentTypes = protobuf + "," + json
+	cfg.WarningHandler = rest.NoWarnings{} // they are for people; a component cannot help writing Endpoints
 	cfg.RateLimiter = flowcontrol.NewFakeAlwaysRateLimiter()
 	return cfg, nil
 }
