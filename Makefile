@@ -11,7 +11,7 @@ BIN     := bin
 # bin/cni are the CNI plugins which go.mod names as tools: portmap stands behind hostPort, and the
 # others are what the tests put in place of our own plugin.
 
-.PHONY: help build demo test test-pure test-netns test-lab lint fmt bench clean setup
+.PHONY: help build demo test test-pure test-netns test-ipvs test-lab lint fmt bench clean setup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ demo: build ## from a fresh machine to the demo: start a lab and tell the story
 	@$(BIN)/podarium status >/dev/null 2>&1 || $(BIN)/podarium up
 	@$(BIN)/podarium demo
 
-test: build ## all tests: lint, pure, namespaces, whole lab
+test: build ## all tests: lint, pure, namespaces, ipvs mode, whole lab
 	@scripts/test.sh
 
 test-pure: ## tests which need no root, milliseconds each
@@ -36,6 +36,9 @@ test-pure: ## tests which need no root, milliseconds each
 
 test-netns: setup ## tests in network namespaces of their own, as root
 	@scripts/test.sh netns
+
+test-ipvs: ## ipvs mode in a virtual machine, whose kernel has IPVS
+	@scripts/test-ipvs.sh
 
 test-lab: build ## whole-lab scripts with real kubectl, as root
 	@scripts/test.sh lab

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 )
 
@@ -39,13 +40,27 @@ var needs = []need{
 	},
 }
 
-// preflight names everything that is missing, a line each.
-func preflight() error {
+// ipvsNeeds are those of --proxy-mode=ipvs.
+var ipvsNeeds = []need{
+	{
+		func() bool { return exists("/proc/net/ip_vs") || modprobe("ip_vs") && exists("/proc/net/ip_vs") },
+		"--proxy-mode ipvs: the kernel has no IPVS: modprobe ip_vs (or a kernel with CONFIG_IP_VS), or use --proxy-mode nftables",
+	},
+	{program("ipset"), "--proxy-mode ipvs: ipset is missing: apt-get install ipset"},
+}
+
+// preflight names everything that is missing for a lab of this proxy mode, a
+// line each.
+func preflight(proxyMode string) error {
 	if os.Geteuid() != 0 {
 		return errors.New(needs[0].remedy) // without root the other answers mean little
 	}
 	var errs []error
-	for _, n := range needs {
+	list := needs
+	if proxyMode == "ipvs" {
+		list = slices.Concat(needs, ipvsNeeds)
+	}
+	for _, n := range list {
 		if !n.ok() {
 			errs = append(errs, errors.New(n.remedy))
 		}

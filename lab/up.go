@@ -30,7 +30,7 @@ const upTimeout = time.Minute
 // kubernetes.default has been answered.
 func Up(ctx context.Context, cfg world.Config, out io.Writer) error {
 	t := NewTimeline(out)
-	if err := errors.Join(cfg.Validate(), preflight()); err != nil {
+	if err := errors.Join(cfg.Validate(), preflight(cfg.ProxyMode)); err != nil {
 		return err
 	}
 	lock, err := lockLab(cfg.Name)

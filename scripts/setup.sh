@@ -8,6 +8,7 @@ declare -A needs=(
   [runc]=runc
   [iptables-restore]=iptables
   [nft]=nftables
+  [ipset]=ipset
   [conntrack]=conntrack
   [ip]=iproute2
   [nsenter]=util-linux

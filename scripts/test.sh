@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The rings of tests. Without an argument: all, in the order lint, pure and
-# namespaces (one run of go test), lab. A skipped test is a failed test, but for
+# namespaces (one run of go test), ipvs, lab. A skipped test is a failed test, but for
 # `test.sh pure`, which leaves out what needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -48,6 +48,16 @@ pure() { STRICT=no gotest -short $(packages); }
 # network namespace; go test cannot tell them apart by package.
 netns() { gotest $(packages); }
 
+# ipvs runs what needs a kernel with IPVS in a virtual machine. Only where no
+# qemu can be installed it is left out.
+ipvs() {
+  if command -v qemu-system-x86_64 >/dev/null || { apt-get update -qq && apt-get install --simulate qemu-system-x86; } >/dev/null 2>&1; then
+    scripts/test-ipvs.sh
+  else
+    echo "ipvs mode is not tested: there is no qemu-system-x86, and apt-get has none"
+  fi
+}
+
 lab() { gotest -timeout 15m ./test/...; }
 
 if [ $# -gt 0 ]; then
@@ -56,4 +66,5 @@ if [ $# -gt 0 ]; then
 fi
 lint
 netns
+ipvs
 lab

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ import (
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/ipvs"
 	"github.com/podarium/podarium/proxy/nftables"
 	"github.com/podarium/podarium/proxy/userspace"
 )
@@ -46,6 +48,7 @@ type proxyFlags struct {
 	masqueradeAll          bool
 	masqueradeBit          uint
 	localhostNodePorts     bool
+	ipvs                   ipvsFlags
 	cleanup                bool
 	verbosity              int
 }
@@ -53,7 +56,7 @@ type proxyFlags struct {
 func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the API server's address and our credentials")
 	flags.StringVar(&f.node, "hostname-override", "", "`name` of our Node; empty: the host name")
-	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables, nftables or userspace")
+	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables, nftables, ipvs or userspace")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods: what comes from there to a ClusterIP is not masqueraded")
 	flags.StringVar(&f.detectLocal, "detect-local-mode", "ClusterCIDR", "what is a pod of ours: ClusterCIDR, or NodeCIDR (the node's pod range)")
 	flags.StringVar(&f.nodePortAddresses, "nodeport-addresses", "", "`ranges` whose addresses on this node take node ports; empty: all addresses")
@@ -62,14 +65,15 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.BoolVar(&f.masqueradeAll, "masquerade-all", false, "masquerade everything that goes to a ClusterIP")
 	flags.UintVar(&f.masqueradeBit, "iptables-masquerade-bit", 14, "`bit` of the packet mark that means: masquerade")
 	flags.BoolVar(&f.localhostNodePorts, "iptables-localhost-nodeports", true, "node ports answer on 127.0.0.1 too")
+	f.ipvs.define(flags)
 	flags.BoolVar(&f.cleanup, "cleanup", false, "remove all rules and exit")
 	flags.IntVar(&f.verbosity, "v", 2, "log `level`: 2 what changes, 4 why")
 }
 
 func (f *proxyFlags) validate() error {
 	var errs []error
-	if f.mode != "iptables" && f.mode != "nftables" && f.mode != "userspace" {
-		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables, nftables or userspace", f.mode))
+	if !slices.Contains([]string{"iptables", "nftables", "ipvs", "userspace"}, f.mode) {
+		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables, nftables, ipvs or userspace", f.mode))
 	}
 	if f.detectLocal != "ClusterCIDR" && f.detectLocal != "NodeCIDR" {
 		errs = append(errs, fmt.Errorf("--detect-local-mode %q: must be ClusterCIDR or NodeCIDR", f.detectLocal))
@@ -80,7 +84,7 @@ func (f *proxyFlags) validate() error {
 	if f.syncPeriod <= 0 {
 		errs = append(errs, fmt.Errorf("--iptables-sync-period %v: must be more than 0", f.syncPeriod))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.ipvs.validate())...)
 }
 
 func proxyCommand(ctx context.Context, args []string) error {
@@ -92,10 +96,15 @@ func proxyCommand(ctx context.Context, args []string) error {
 	}
 	setupLogging(f.verbosity)
 	if f.cleanup {
-		return errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx))
+		return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx), nftables.Cleanup(ctx))
 	}
 	if err := f.validate(); err != nil {
 		return err
+	}
+	if f.mode == "ipvs" {
+		if err := ipvs.Supported(); err != nil {
+			return err
+		}
 	}
 	client, err := kube.Client(f.kubeconfig, "kube-proxy")
 	if err != nil {
@@ -110,7 +119,11 @@ func proxyCommand(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return proxy.Run(ctx, proxy.Config{Client: client, Node: f.node, Backend: backend, HealthAddress: f.health, SyncPeriod: f.syncPeriod})
+	period := f.syncPeriod
+	if f.mode == "ipvs" {
+		period = f.ipvs.syncPeriod
+	}
+	return proxy.Run(ctx, proxy.Config{Client: client, Node: f.node, Backend: backend, HealthAddress: f.health, SyncPeriod: period})
 }
 
 // backend makes the mode's, and removes what the other modes may have left: a
@@ -129,12 +142,12 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 	case "userspace":
 		// Its portals do not outlive it, so there is nothing to carry over from
 		// a run before, of whatever mode.
-		if err := errors.Join(iptables.Cleanup(ctx), nftables.Cleanup(ctx)); err != nil {
+		if err := errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx), nftables.Cleanup(ctx)); err != nil {
 			slog.Info("rules of other modes not removed", "err", err)
 		}
 		return userspace.New(userspace.Config{NodeIP: ip, LocalPods: pods, NodePortAddresses: nodePorts})
 	case "nftables":
-		if err := iptables.Cleanup(ctx); err != nil {
+		if err := errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx)); err != nil {
 			slog.Info("rules of other modes not removed", "err", err)
 		}
 		ranges, err := serviceCIDRs(ctx, client)
@@ -145,8 +158,15 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 			NodeIP: ip, LocalPods: pods, ServiceCIDRs: ranges,
 			MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: nodePorts,
 		}), nil
+	case "ipvs":
+		if err := errors.Join(nftables.Cleanup(ctx), removePortals(ctx), removeServiceChains(ctx)); err != nil {
+			slog.Info("rules of other modes not removed", "err", err)
+		}
+		return f.ipvs.backend(ipvs.Config{
+			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: nodePorts,
+		})
 	}
-	if err := errors.Join(nftables.Cleanup(ctx), removePortals(ctx)); err != nil {
+	if err := errors.Join(ipvs.Cleanup(ctx), nftables.Cleanup(ctx), removePortals(ctx)); err != nil {
 		slog.Info("rules of other modes not removed", "err", err)
 	}
 	return iptables.New(iptables.Config{
@@ -159,6 +179,16 @@ func (f *proxyFlags) backend(ctx context.Context, client kubernetes.Interface) (
 // leaves those of iptables mode, which carry on while it restarts.
 func removePortals(ctx context.Context) error {
 	return iptablesrules.Remove(ctx, []string{"filter", "nat"}, "KUBE-PORTALS-", "KUBE-NODEPORT-")
+}
+
+// removeServiceChains removes the rules of iptables mode but for the chains
+// which ipvs mode has too: those carry on while it restarts.
+func removeServiceChains(ctx context.Context) error {
+	return errors.Join(
+		iptablesrules.Remove(ctx, []string{"filter", "nat", "mangle"}, "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-",
+			"KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-FIREWALL", "KUBE-PROXY-CANARY"),
+		iptablesrules.Remove(ctx, []string{"filter"}, "KUBE-SERVICES"),
+	)
 }
 
 // addresses are the node's own and where its pods' packets come from.

@@ -56,7 +56,7 @@ func Default() Config {
 
 // proxyModes and podNetworks are what the components can do today.
 var (
-	proxyModes  = []string{"iptables", "nftables", "userspace", "none"}
+	proxyModes  = []string{"iptables", "nftables", "ipvs", "userspace", "none"}
 	podNetworks = []string{"host-gw", "vxlan", "none"}
 	egresses    = []string{"any", "loopback"}
 )

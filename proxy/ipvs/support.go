@@ -22,6 +22,9 @@ func Supported() error {
 	if _, err := exec.LookPath("ipset"); err != nil {
 		return errors.New("--proxy-mode=ipvs: ipset is missing: apt-get install ipset")
 	}
+	if _, err := os.Stat("/etc/protocols"); err != nil {
+		return errors.New("--proxy-mode=ipvs: /etc/protocols is missing, without which ipset knows no tcp: apt-get install netbase")
+	}
 	return nil
 }
 

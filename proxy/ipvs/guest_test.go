@@ -1,0 +1,90 @@
+//go:build ipvsguest
+
+package ipvs
+
+import (
+	"context"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/podarium/podarium/proxy/proxytest"
+)
+
+// These tests need a kernel with IPVS: scripts/test-ipvs.sh brings one along.
+
+// testNode is node-1 with a backend.
+type testNode struct {
+	backend *Backend
+}
+
+func newNode(t *testing.T) *testNode {
+	t.Helper()
+	proxytest.Node(t)
+	n := &testNode{}
+	n.restart(t, config(t, []string{"--cluster-cidr=10.244.0.0/16"}))
+	return n
+}
+
+// restart is a new proxy, which knows nothing.
+func (n *testNode) restart(t *testing.T, cfg Config) {
+	t.Helper()
+	backend, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.backend = backend
+}
+
+func (n *testNode) sync(t *testing.T, objects string) {
+	t.Helper()
+	if err := n.backend.Sync(context.Background(), proxytest.Snapshot(t, objects)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (n *testNode) check(t *testing.T) bool {
+	t.Helper()
+	intact, err := n.backend.Check(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return intact
+}
+
+// have is what the kernel has, as text.
+func (n *testNode) have(t *testing.T) string {
+	t.Helper()
+	have, err := n.backend.read(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	have.Rules = noRules()
+	return text(have.Plan)
+}
+
+// TestTheKernelHasThePlan: one situation after the other, in one kernel, and a
+// restart in those that begin with other flags.
+func TestTheKernelHasThePlan(t *testing.T) {
+	n := newNode(t)
+	for _, s := range proxytest.Situations(t) {
+		if cfg := config(t, s.Flags); !reflect.DeepEqual(cfg, n.backend.cfg) {
+			n.restart(t, cfg)
+		}
+		for _, objects := range append(s.Before, s.Objects) {
+			n.sync(t, objects)
+			want := plan(proxytest.Snapshot(t, objects), n.backend.cfg, nodeAddresses)
+			want.Rules = noRules()
+			if diff := cmp.Diff(text(want), n.have(t)); diff != "" {
+				t.Fatalf("%s: the kernel differs (-plan +kernel):\n%s", s.Name, diff)
+			}
+			if intact, err := n.backend.rulesIntact(context.Background()); err != nil || !intact {
+				t.Fatalf("%s: rules: %v, %v", s.Name, intact, err)
+			}
+		}
+	}
+	if !n.check(t) {
+		t.Error("not intact right after a sync")
+	}
+}

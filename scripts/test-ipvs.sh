@@ -1,0 +1,175 @@
+#!/usr/bin/env bash
+# Tests of ipvs mode, with real packets, in a throw-away virtual machine: IPVS is
+# a kernel module, and the kernel at hand may have none. The machine is Debian's
+# cloud kernel and an initramfs with our static test binaries and the programs
+# they run; it is emulated in software, so it needs no KVM, no disk and no
+# network. It is up after some five seconds, and gone when the tests are over.
+#
+#   scripts/test-ipvs.sh [-run PATTERN]
+#
+# Arguments are go test's own and go to every test binary.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export CGO_ENABLED=0
+
+cache=bin/guest      # the unpacked kernel
+seconds=300          # after which the machine is given up
+memory=1024          # MiB
+
+# What the guest runs: a package, and the arguments of its tests.
+suites=(
+  "proxy/ipvs"
+)
+# Programs which the tests run; their libraries come along.
+programs=(ip bridge nsenter iptables iptables-save iptables-restore ipset nft conntrack curl)
+# Modules to load, with all they need. What rules and sets need is loaded by the
+# kernel itself on a real machine; here nobody is there to do it.
+modules=(
+  ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_sh ip_vs_mh dummy veth bridge br_netfilter
+  nf_conntrack nf_conntrack_netlink nf_tables nft_compat nft_chain_nat nft_nat nft_masq nft_ct nft_fib_ipv4 nft_numgen nft_reject_ipv4
+  xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_MASQUERADE xt_nat xt_physdev xt_set xt_tcpudp ipt_REJECT
+  ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet sctp
+)
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# install_programs installs what building the guest and running in it needs.
+install_programs() {
+  local missing=()
+  command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
+  command -v cpio >/dev/null || missing+=(cpio)
+  command -v ipset >/dev/null || missing+=(ipset)
+  [ -e /etc/protocols ] || missing+=(netbase)
+  [ ${#missing[@]} -eq 0 ] && return
+  echo "installing ${missing[*]}"
+  DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# fetch_kernel unpacks the newest cloud kernel into the cache, once; nothing is
+# installed.
+fetch_kernel() {
+  if ! ls "$cache"/boot/vmlinuz-* >/dev/null 2>&1; then
+    local package
+    package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
+    [ -n "$package" ] || { echo "no Debian kernel to be had: apt knows no linux-image-cloud-amd64" >&2; exit 1; }
+    echo "fetching $package"
+    (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$package")
+    rm -rf "$cache"
+    mkdir -p "$cache"
+    dpkg -x "$work/$package"_*.deb "$work/kernel"
+    mv "$work"/kernel/lib "$cache/"
+    mv "$work"/kernel/boot "$cache/" # last: it tells that the rest is there
+  fi
+  version=$(ls "$cache/lib/modules")
+  [ -e "$cache/lib/modules/$version/modules.dep" ] || depmod -b "$cache" "$version"
+}
+
+# add_program puts a program and its libraries where they are here, and itself
+# under the name it is called by.
+add_program() {
+  local path file
+  path=$(command -v "$1")
+  for file in "$(readlink -f "$path")" $(ldd "$path" 2>/dev/null | grep -o '/[^ ]*'); do
+    mkdir -p "$root$(dirname "$file")"
+    cp -L "$file" "$root$file"
+  done
+  [ -e "$root$path" ] || { mkdir -p "$root$(dirname "$path")"; ln -s "$(readlink -f "$path")" "$root$path"; }
+}
+
+# add_modules copies them in the order in which they must be loaded, which is
+# what /modules lists.
+add_modules() {
+  local module file
+  for module in "${modules[@]}"; do
+    modprobe -d "$cache" -S "$version" --show-depends "$module" | awk '/^insmod/ {print $2}'
+  done | awk '!seen[$0]++' | while read -r file; do
+    module=/lib/modules/$(basename "${file%.xz}")
+    case $file in
+    *.xz) xz -dc "$file" >"$root$module" ;;
+    *) cp "$file" "$root$module" ;;
+    esac
+    echo "$module"
+  done >"$root/modules"
+}
+
+# add_suites builds the tests, with what their packages read.
+add_suites() {
+  local suite package
+  for suite in "${suites[@]}"; do
+    package=${suite%% *}
+    mkdir -p "$root/src/$package"
+    go test -c -trimpath -tags ipvsguest -ldflags '-s -w' -o "$root/src/$package/tests" "./$package"
+  done
+  mkdir -p "$root/src/proxy"
+  cp -r proxy/testdata "$root/src/proxy/"
+}
+
+# write_init writes the guest's first program. It ends with a line that carries
+# the exit status out.
+write_init() {
+  cat <<'INIT'
+#!/bin/sh
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mount -t tmpfs tmp /tmp
+mount -t tmpfs run /run
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
+while read -r module; do insmod "$module"; done </modules
+ip link set lo up
+status=0
+INIT
+  local suite package arguments
+  for suite in "${suites[@]}"; do
+    read -r package arguments <<<"$suite "
+    printf 'cd /src/%s; ./tests -test.v %s' "$package" "$arguments"
+    [ $# -eq 0 ] || printf ' %q' "$@"
+    echo ' || status=1'
+  done
+  echo 'echo "GUEST-EXIT $status"; poweroff -f'
+}
+
+build_guest() {
+  root=$work/root
+  mkdir -p "$root"/{bin,sbin,dev,proc,sys,tmp,run,etc,lib/modules}
+  cp "$(command -v busybox)" "$root/bin/busybox"
+  ln -s busybox "$root/bin/sh"
+  local program
+  for program in "${programs[@]}"; do add_program "$program"; done
+  mkdir -p "$root/usr/lib/x86_64-linux-gnu/xtables"
+  cp /usr/lib/x86_64-linux-gnu/xtables/lib{xt,ipt}_*.so "$root/usr/lib/x86_64-linux-gnu/xtables/"
+  cp /etc/protocols "$root/etc/" # ipset reads "tcp" there
+  add_modules
+  add_suites
+  write_init "$@" >"$root/init"
+  chmod +x "$root/init"
+  (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initramfs"
+}
+
+# boot runs the guest; its console is our standard output.
+boot() {
+  timeout -k 5 "$seconds" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+    -M pc -accel tcg,thread=multi -cpu max -smp 1 -m "$memory" -serial stdio \
+    -kernel "$cache/boot/vmlinuz-$version" -initrd "$work/initramfs" \
+    -append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off" </dev/null | tr -d '\r'
+}
+
+# Options of go test have a prefix in a test binary.
+arguments=()
+for argument in "$@"; do arguments+=("${argument/#-/-test.}"); done
+
+install_programs
+fetch_kernel
+build_guest ${arguments[@]+"${arguments[@]}"}
+boot >"$work/log" || true
+status=$(sed -n 's/^GUEST-EXIT //p' "$work/log")
+if [ "$status" = 0 ] && ! grep -qE '^\s*--- SKIP' "$work/log" && [ $# -eq 0 ]; then
+  echo "in a virtual machine with Linux $version: $(grep -cE '^\s*--- PASS' "$work/log") passed"
+else
+  cat "$work/log"
+fi
+[ "$status" = 0 ] || { echo "the tests in the virtual machine failed (${status:-it did not end by itself})" >&2; exit 1; }
+! grep -E '^\s*--- SKIP' "$work/log" || { echo "skipped tests count as failed" >&2; exit 1; }
