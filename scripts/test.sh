@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The rings of tests. Without an argument: all, in the order lint, pure and
-# namespaces (one run of go test), ipvs, lab. A skipped test is a failed test, but for
-# `test.sh pure`, which leaves out what needs root.
+# namespaces (one run of go test), ipvs, lab. A skipped test is a failed test, but
+# for `test.sh pure`, which leaves out what needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
