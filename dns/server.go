@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -63,6 +65,9 @@ const udpSize = 1232
 // listens at once, and is ready when it has seen everything once: a name must
 // not be denied because it has not been heard of yet.
 func Run(ctx context.Context, cfg Config) error {
+	if _, err := clusterZone(cfg.Domain); err != nil {
+		return err
+	}
 	s := newServer(cfg)
 	packets, listener, err := listen(ctx, cfg.Address)
 	if err != nil {
@@ -88,6 +93,15 @@ func Run(ctx context.Context, cfg Config) error {
 	})
 	slog.Info("answering", "address", cfg.Address, "zone", s.index.zone)
 	return group.Wait()
+}
+
+// clusterZone is the cluster's domain as the name of a zone, "cluster.local.".
+func clusterZone(domain string) (string, error) {
+	zone := dns.CanonicalName(domain)
+	if wrong := validation.IsDNS1123Subdomain(strings.TrimSuffix(zone, ".")); len(wrong) > 0 {
+		return "", fmt.Errorf("cluster domain %q: %s", domain, wrong[0])
+	}
+	return zone, nil
 }
 
 func newServer(cfg Config) *Server {

@@ -43,6 +43,8 @@ func TestDNSRollout(t *testing.T) {
 		run(t, home, bin, "node", "--name", name, "exec", "node-1", "--", "sh", "-c", "kill -"+signal+" $(pidof kube-apiserver)")
 	}
 	rollout() // both replicas are there
+	kubectl("run", clientPod, "--image=busybox:1", `--overrides={"spec": {"nodeName": "node-3"}}`, "--command", "--", "sleep", clientSleep)
+	kubectl("wait", "--for=condition=Ready", "pod/"+clientPod, "--timeout=60s")
 	load := startLoad(t, bin, name)
 	kubectl("rollout", "restart", "deployment/kube-dns")
 	rollout()
@@ -51,13 +53,23 @@ func TestDNSRollout(t *testing.T) {
 	load.wait(t, 5*time.Second)
 	load.report(t, "the API server killed")
 	signal("STOP")
-	load.wait(t, 8*time.Second)
+	load.wait(t, time.Minute)
 	signal("CONT")
-	load.report(t, "the API server stopped for 8 s")
+	load.report(t, "the API server stopped for a minute")
+	load.wait(t, 5*time.Second) // all components are back at work
 	load.stop(t)
 }
 
-// load is a client on a node.
+// The client asks from a pod's network, for a pod's address is kept: a node's
+// is masqueraded, and 60 000 questions in 30 s leave no free port for that. It
+// is run beside the pod and not in it, as `kubectl exec` needs the API server.
+const (
+	clientPod   = "client"
+	clientSleep = "86399"
+	inClientPod = `exec nsenter --net=/proc/$(pgrep -x -f "sleep ` + clientSleep + `")/ns/net "$@"`
+)
+
+// load is a client in the network of a pod.
 type load struct {
 	cmd   *exec.Cmd
 	lines chan string
@@ -71,7 +83,7 @@ func startLoad(t *testing.T, bin, name string) *load {
 		t.Fatal(err)
 	}
 	l := &load{lines: make(chan string)}
-	l.cmd = exec.Command(bin, "node", "--name", name, "exec", "node-3", "--", "env", dnsLoad+"=10.96.0.10:53", self)
+	l.cmd = exec.Command(bin, "node", "--name", name, "exec", "node-3", "--", "sh", "-c", inClientPod, "sh", "env", dnsLoad+"=10.96.0.10:53", self)
 	stdin, err1 := l.cmd.StdinPipe()
 	stdout, err2 := l.cmd.StdoutPipe()
 	l.cmd.Stderr = os.Stderr
@@ -129,10 +141,10 @@ func (l *load) stop(t *testing.T) {
 }
 
 // askSteadily is the client: 2000 questions a second, each sent once, from a
-// port that no question had before. (A port that comes again within 30 s finds
-// the conntrack entry of the question before it, and nobody can forget that
-// entry at a moment which is sure to fall between question and answer.) Every
-// second it reports; it ends with its standard input.
+// port that no question had in the last 32 s. (A port that comes again within
+// 30 s finds the conntrack entry of the question before it, and nobody can
+// forget that entry at a moment which is sure not to fall between question and
+// answer.) Every second it reports; it ends with its standard input.
 func askSteadily(server string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -187,23 +199,27 @@ func askOnce(server string) error {
 	return nil
 }
 
-// nextPort counts through the ports of the client, 64 000 of them: more than
-// the test asks questions.
-var nextPort atomic.Int32
+// nextPort counts through the ports of the client, round and round: 64 000 of
+// them last 32 s.
+var nextPort atomic.Uint32
+
+const (
+	firstPort = 1024
+	ports     = 65536 - firstPort
+)
 
 // dialFresh connects from the next port; one that somebody else has is passed.
 func dialFresh(server string) (net.Conn, error) {
-	for {
-		port := 1024 + int(nextPort.Add(1))
-		if port > 65535 {
-			return nil, errors.New("all ports have been used: the test asks for too long")
-		}
+	var err error
+	for range ports {
+		port := firstPort + int(nextPort.Add(1)%ports)
 		dialer := net.Dialer{LocalAddr: &net.UDPAddr{Port: port}}
-		conn, err := dialer.Dial("udp", server)
-		if !errors.Is(err, syscall.EADDRINUSE) {
+		var conn net.Conn
+		if conn, err = dialer.Dial("udp", server); !errors.Is(err, syscall.EADDRINUSE) {
 			return conn, err
 		}
 	}
+	return nil, err
 }
 
 // TestMain: the test binary is also the client of TestDNSRollout, on a node.
