@@ -229,6 +229,7 @@ func (w *worker) containerSpec(pod *corev1.Pod, c *corev1.Container, img image.I
 		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 	}
 	secure(&spec, pod, c, img)
+	spec.Seccomp = w.k.seccomp(pod, c)
 	return spec, nil
 }
 
@@ -414,6 +415,26 @@ func secure(spec *runtime.Container, pod *corev1.Pod, c *corev1.Container, img i
 	spec.NoNewPrivs = s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation
 	if s.ProcMount != nil && *s.ProcMount == corev1.UnmaskedProcMount {
 		spec.MaskProc = false
+	}
+}
+
+// seccomp is which system calls a container may make: the container's profile, else the pod's, else
+// what --seccomp-default says.
+func (k *Kubelet) seccomp(pod *corev1.Pod, c *corev1.Container) string {
+	var profile *corev1.SeccompProfile
+	if pod.Spec.SecurityContext != nil {
+		profile = pod.Spec.SecurityContext.SeccompProfile
+	}
+	if c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil {
+		profile = c.SecurityContext.SeccompProfile
+	}
+	switch {
+	case profile == nil && k.cfg.SeccompDefault, profile != nil && profile.Type == corev1.SeccompProfileTypeRuntimeDefault:
+		return runtime.RuntimeDefault
+	case profile != nil && profile.Type == corev1.SeccompProfileTypeLocalhost && profile.LocalhostProfile != nil:
+		return filepath.Join(k.cfg.RootDir, "seccomp", filepath.Join("/", *profile.LocalhostProfile))
+	default:
+		return runtime.Unconfined
 	}
 }
 

@@ -46,6 +46,14 @@ type Config struct {
 	CNIBinDir   string // /opt/cni/bin
 	CNICacheDir string // /var/lib/cni
 
+	// StaticPodPath is a directory of manifests of pods which run without an API server; may be empty.
+	StaticPodPath string
+
+	MaxPods        int  // how many pods the node takes; 110 when zero
+	SeccompDefault bool // a container without a profile gets the default one instead of none
+	// Logs bound what a container's log takes on disk.
+	Logs runtime.LogLimits
+
 	// ImagePullProxy is a unix socket on which an HTTP proxy listens; empty pulls directly.
 	ImagePullProxy string
 
@@ -66,11 +74,13 @@ type Kubelet struct {
 	runtime       *runtime.Runtime
 	images        *image.Store
 	network       *podNetwork
+	static        *staticPods
 	objects       *objects
 	tokens        *tokens
 	recorder      record.EventRecorder
 	services      cache.Store
 	servicesKnown chan struct{} // closed when services holds all of them
+	podsKnown     chan struct{} // closed when all pods of the node have been seen
 	allocatable   corev1.ResourceList
 	starts        chan struct{} // holds a token per start in progress
 
@@ -93,6 +103,8 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := k.recover(ctx); err != nil {
 		return err
 	}
+	k.static.owner = node.owner
+	k.static.sync() // before what is on disk and in no manifest counts as left over
 	failed := make(chan error, 1)
 	var parts sync.WaitGroup
 	parts.Go(func() { // logs, exec, port-forward
@@ -100,6 +112,7 @@ func Run(ctx context.Context, cfg Config) error {
 			failed <- err
 		}
 	})
+	parts.Go(func() { k.static.run(ctx) }) // manifests on this node → workers, and mirror pods
 	parts.Go(func() {
 		if err := kube.WaitReady(ctx, k.client); err != nil {
 			return // ctx has ended
@@ -119,12 +132,15 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
-	for _, dir := range []string{filepath.Join(cfg.RootDir, "pods"), cfg.LogDir, cfg.CNIConfDir} {
+	for _, dir := range []string{filepath.Join(cfg.RootDir, "pods"), cfg.LogDir, cfg.CNIConfDir, cfg.StaticPodPath} {
+		if dir == "" {
+			continue
+		}
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make directory of kubelet: %w", err)
 		}
 	}
-	containers, err := runtime.New(cfg.RootDir, cfg.ShimPath)
+	containers, err := runtime.New(cfg.RootDir, cfg.ShimPath, cfg.Logs)
 	if err != nil {
 		return nil, err
 	}
@@ -136,11 +152,12 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 		cfg: cfg, ctx: ctx, client: cfg.Client, runtime: containers, images: images,
 		network: newPodNetwork(cfg.CNIConfDir, cfg.CNIBinDir, cfg.CNICacheDir),
 		objects: newObjects(ctx, cfg.Client), tokens: newTokens(cfg.Client),
-		servicesKnown: make(chan struct{}),
-		starts:        make(chan struct{}, 2*goruntime.NumCPU()),
-		workers:       map[types.UID]*worker{}, found: map[types.UID]*leftover{},
+		servicesKnown: make(chan struct{}), podsKnown: make(chan struct{}),
+		starts:  make(chan struct{}, 2*goruntime.NumCPU()),
+		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
 	}
 	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
+	k.static = newStaticPods(k, cfg.StaticPodPath)
 	return k, nil
 }
 
@@ -154,6 +171,8 @@ func (k *Kubelet) watchPods(ctx context.Context) {
 		})
 	go func() {
 		if cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+			close(k.podsKnown)
+			k.static.poke()
 			k.removeLeftovers(ctx)
 		}
 	}()
@@ -179,12 +198,20 @@ func (k *Kubelet) informer(resource string, selector fields.Selector, kind objec
 	})
 }
 
-// serviceList waits for the first list, which comes a moment after the start of the kubelet.
-func (k *Kubelet) serviceList(ctx context.Context) []*corev1.Service {
+// serviceList waits for the first list, which comes a moment after the start of the kubelet. A static
+// pod does not wait: the API server may never come.
+func (k *Kubelet) serviceList(ctx context.Context, wait bool) []*corev1.Service {
 	select {
 	case <-k.servicesKnown:
-	case <-ctx.Done():
-		return nil
+	default:
+		if !wait {
+			return nil
+		}
+		select {
+		case <-k.servicesKnown:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	var services []*corev1.Service
 	for _, object := range k.services.List() {
@@ -193,21 +220,42 @@ func (k *Kubelet) serviceList(ctx context.Context) []*corev1.Service {
 	return services
 }
 
+// heard tells whether the API server has told all pods of this node.
+func (k *Kubelet) heard() bool {
+	select {
+	case <-k.podsKnown:
+		return true
+	default:
+		return false
+	}
+}
+
 // changed hands a pod to its worker; a pod seen for the first time gets one.
 func (k *Kubelet) changed(pod *corev1.Pod) {
+	if isMirror(pod) {
+		k.static.observe(pod, false)
+		return
+	}
 	k.mu.Lock()
 	w, ok := k.workers[pod.UID]
+	k.mu.Unlock()
 	if ok {
-		k.mu.Unlock()
 		w.update(pod)
 		return
 	}
-	w = newWorker(k, pod)
+	slog.Info("Pod is assigned to this node", "pod", podName(pod))
+	k.begin(pod, false)
+}
+
+// begin gives a pod its worker, which goes on with what an earlier kubelet left of it.
+func (k *Kubelet) begin(pod *corev1.Pod, static bool) *worker {
+	w := newWorker(k, pod)
+	w.static = static
+	k.mu.Lock()
 	k.workers[pod.UID] = w
 	found := k.found[pod.UID]
 	delete(k.found, pod.UID)
 	k.mu.Unlock()
-	slog.Info("Pod is assigned to this node", "pod", podName(pod))
 	if found != nil {
 		w.adopt(found)
 	}
@@ -215,6 +263,7 @@ func (k *Kubelet) changed(pod *corev1.Pod) {
 		w.endAlive()
 	}
 	go w.run()
+	return w
 }
 
 func (k *Kubelet) deleted(object any) {
@@ -223,6 +272,10 @@ func (k *Kubelet) deleted(object any) {
 	}
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
+		return
+	}
+	if isMirror(pod) {
+		k.static.observe(pod, true)
 		return
 	}
 	k.mu.Lock()
@@ -235,8 +288,15 @@ func (k *Kubelet) deleted(object any) {
 
 func (k *Kubelet) forget(uid types.UID) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	delete(k.workers, uid)
+	k.mu.Unlock()
+	k.static.poke() // a changed static pod waits for the end of the old one
+}
+
+func (k *Kubelet) has(uid types.UID) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.workers[uid] != nil
 }
 
 // worker finds a pod by its name for the kubelet's own API.

@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -26,7 +27,7 @@ import (
 )
 
 const (
-	maxPods = 110
+	defaultMaxPods = 110
 	// statusInterval is how often the node's status is written though it did not change. That the node
 	// is alive is told by its Lease, every few seconds and cheaply.
 	statusInterval = 5 * time.Minute
@@ -266,10 +267,11 @@ func (n *node) allocatable() corev1.ResourceList {
 	if unix.Statfs(n.k.cfg.RootDir, &disk) == nil {
 		size = int64(disk.Blocks) * disk.Bsize
 	}
+	pods := cmp.Or(n.k.cfg.MaxPods, defaultMaxPods)
 	return corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(goruntime.NumCPU()), resource.DecimalSI),
 		corev1.ResourceMemory:           *resource.NewQuantity(machineMemory(), resource.BinarySI),
-		corev1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
+		corev1.ResourcePods:             *resource.NewQuantity(int64(pods), resource.DecimalSI),
 		corev1.ResourceEphemeralStorage: *resource.NewQuantity(size, resource.BinarySI),
 	}
 }

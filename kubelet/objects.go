@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -46,7 +47,8 @@ func (o *objects) configMap(ctx context.Context, pod types.UID, changed func(), 
 	if object, ok := o.cached(key, pod, changed, &corev1.ConfigMap{}); ok {
 		return object.(*corev1.ConfigMap), nil
 	}
-	return o.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	object, err := o.client.CoreV1().ConfigMaps(namespace).Get(ctx, name, metav1.GetOptions{})
+	return object, notFound(err, "configmap", name)
 }
 
 // secret returns a Secret for a pod; changed is called when it is another one.
@@ -55,7 +57,17 @@ func (o *objects) secret(ctx context.Context, pod types.UID, changed func(), nam
 	if object, ok := o.cached(key, pod, changed, &corev1.Secret{}); ok {
 		return object.(*corev1.Secret), nil
 	}
-	return o.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	object, err := o.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	return object, notFound(err, "secret", name)
+}
+
+// notFound says configmap "web" not found, as upstream's kubelet does and its API server does not: in
+// events and states people look for these words.
+func notFound(err error, kind, name string) error {
+	if apierrors.IsNotFound(err) {
+		return apierrors.NewNotFound(corev1.Resource(kind), name)
+	}
+	return err
 }
 
 // cached looks into the watch of an object, and starts one if there is none.

@@ -82,6 +82,9 @@ func (w *worker) adopt(found *leftover) {
 	if s := found.sandbox; s != nil {
 		if sandboxAlive(*s) {
 			w.sandbox = s
+			if w.static { // the API server may not know it
+				w.startTime = second(s.Created)
+			}
 		} else if err := w.k.removeSandbox(w.k.ctx, *s); err != nil {
 			slog.Warn("Removing dead sandbox", "pod", podName(w.pod), "error", err)
 		}

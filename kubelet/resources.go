@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/podarium/podarium/kubelet/runtime"
 )
 
 // qosClass of a pod: Guaranteed when every container's limits equal its requests for cpu and memory,
@@ -48,12 +50,17 @@ func podCgroup(root string, pod *corev1.Pod) string {
 }
 
 // cpuShares turns a CPU request into a weight: one CPU is 1024, and nothing is 2, the least there is.
-func cpuShares(c *corev1.Container) uint64 {
+func cpuShares(c *corev1.Container) uint64 { return milliShares(milliRequest(c)) }
+
+func milliShares(milli int64) uint64 { return uint64(min(262144, max(2, milli*1024/1000))) }
+
+// milliRequest is how many thousandths of a CPU a container asks for.
+func milliRequest(c *corev1.Container) int64 {
 	request, ok := c.Resources.Requests[corev1.ResourceCPU]
 	if !ok {
 		request = c.Resources.Limits[corev1.ResourceCPU]
 	}
-	return uint64(min(262144, max(2, request.MilliValue()*1024/1000)))
+	return request.MilliValue()
 }
 
 // cpuQuota turns a CPU limit into microseconds per 100 ms: 250m is 25000. 1 ms is the least.
@@ -68,6 +75,44 @@ func cpuQuota(c *corev1.Container) int64 {
 func memoryLimit(c *corev1.Container) int64 {
 	limit := c.Resources.Limits[corev1.ResourceMemory]
 	return limit.Value()
+}
+
+// podLimits are the limits of a pod's own control group: the sum of what its containers ask for, and a
+// limit if every container has one. Init containers run before the others, so the largest of them counts.
+func podLimits(pod *corev1.Pod) runtime.CgroupLimits {
+	var request, quota, memory sum
+	for _, c := range allContainers(pod) {
+		alone := isInit(pod, c) && !isSidecar(c)
+		request.add(milliRequest(c), alone)
+		quota.add(cpuQuota(c), alone)
+		memory.add(memoryLimit(c), alone)
+	}
+	return runtime.CgroupLimits{CPUShares: milliShares(request.total()), CPUQuota: quota.limit(), MemoryLimit: memory.limit()}
+}
+
+// sum adds up one resource over a pod's containers.
+type sum struct {
+	together, most int64 // of the containers which run at the same time, and of one that runs alone
+	missing        bool  // a container says nothing of it
+}
+
+func (s *sum) add(value int64, alone bool) {
+	s.missing = s.missing || value == 0
+	if alone {
+		s.most = max(s.most, value)
+	} else {
+		s.together += value
+	}
+}
+
+func (s *sum) total() int64 { return max(s.together, s.most) }
+
+// limit is 0, none, unless every container has one.
+func (s *sum) limit() int64 {
+	if s.missing {
+		return 0
+	}
+	return s.total()
 }
 
 // oomScoreAdj makes the kernel prefer, when memory runs out, pods which asked for little: BestEffort

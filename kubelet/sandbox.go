@@ -83,6 +83,9 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *corev1.Pod) (sandboxRe
 }
 
 func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *corev1.Pod) error {
+	if err := runtime.SetCgroup(s.Cgroup, podLimits(pod)); err != nil {
+		return err
+	}
 	host, fqdn := podHostname(pod, k.cfg.ClusterDomain)
 	want := runtime.NewNamespaces{
 		Network: !s.HostNetwork, UTS: !s.HostNetwork, IPC: !pod.Spec.HostIPC, Hostname: host, Sysctls: sysctls(pod),

@@ -58,7 +58,7 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	containers, err := runtime.New(dir, "/proc/self/exe")
+	containers, err := runtime.New(dir, "/proc/self/exe", runtime.LogLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}

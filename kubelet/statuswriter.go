@@ -29,16 +29,27 @@ func (w *worker) publish() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	status := podStatus(w.facts())
+	api := w.apiPod()
+	if w.static {
+		// Nobody else keeps it: the next status builds on this one.
+		kept := *w.pod
+		kept.Status = status
+		w.pod = &kept
+	}
+	if api == nil {
+		w.published, w.dirty = false, false
+		return
+	}
 	// What the API server made of the last write may differ in a detail; to write the same again would
 	// not change that. But when somebody else changed it (the node lifecycle controller declares pods of
 	// a silent node unready), the truth has to be told once more.
 	unchanged := w.published && equality.Semantic.DeepEqual(status, w.status)
-	if unchanged && (w.dirty || w.writing || equality.Semantic.DeepEqual(w.pod.Status, w.accepted)) {
+	if unchanged && (w.dirty || w.writing || equality.Semantic.DeepEqual(api.Status, w.accepted)) {
 		return
 	}
 	w.status, w.published = status, true
-	if equality.Semantic.DeepEqual(status, w.pod.Status) {
-		w.accepted = w.pod.Status
+	if equality.Semantic.DeepEqual(status, api.Status) {
+		w.accepted = api.Status
 		return
 	}
 	w.dirty = true
@@ -48,20 +59,30 @@ func (w *worker) publish() {
 	}
 }
 
+// apiPod is the object whose status is written: the pod, or a static pod's mirror, nil while there is
+// none. The lock is held.
+func (w *worker) apiPod() *corev1.Pod {
+	if w.static {
+		return w.mirror
+	}
+	return w.pod
+}
+
 // writeStatus writes until the API server knows the newest status.
 func (w *worker) writeStatus() {
 	var retry quickRetry
 	for {
 		w.mu.Lock()
-		if !w.dirty || w.gone || w.k.ctx.Err() != nil {
+		api := w.apiPod()
+		if !w.dirty || w.gone || api == nil || w.k.ctx.Err() != nil {
 			w.writing = false
 			close(w.written)
 			w.mu.Unlock()
 			return
 		}
 		w.dirty = false
-		pod := w.pod.DeepCopy()
-		pod.Status = withForeignConditions(w.status, w.pod.Status)
+		pod := api.DeepCopy()
+		pod.Status = withForeignConditions(w.status, api.Status)
 		w.mu.Unlock()
 		if err := w.putStatus(pod); err != nil {
 			slog.Debug("Writing pod status", "pod", podName(pod), "error", err)
@@ -91,7 +112,7 @@ func (w *worker) putStatus(pod *corev1.Pod) error {
 		return nil // the watch will say so, too
 	case apierrors.IsConflict(err):
 		live, getErr := pods.Get(w.k.ctx, pod.Name, metav1.GetOptions{})
-		if getErr != nil || live.UID != w.uid {
+		if getErr != nil || live.UID != pod.UID {
 			return nil
 		}
 		w.learn(live)
@@ -107,6 +128,10 @@ func (w *worker) putStatus(pod *corev1.Pod) error {
 // learn takes a newer version of the pod from an answer, and drops what nobody reads here.
 func (w *worker) learn(pod *corev1.Pod) {
 	pod.ManagedFields = nil
+	if w.static {
+		w.mirrored(pod, false)
+		return
+	}
 	w.update(pod)
 }
 

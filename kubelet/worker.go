@@ -18,9 +18,11 @@ import (
 // worker looks after one pod. Its goroutine alone makes and removes things; others tell it what
 // happened by changing a field under the lock and waking it.
 type worker struct {
-	k    *Kubelet
-	uid  types.UID
-	wake chan struct{} // holds one token: however often it is woken, it looks once
+	k   *Kubelet
+	uid types.UID
+	// static pods come from a file; the API server has only their mirror.
+	static bool
+	wake   chan struct{} // holds one token: however often it is woken, it looks once
 
 	alive    context.Context // ends when the pod is to be deleted: pulls and hooks stop
 	endAlive context.CancelFunc
@@ -31,6 +33,7 @@ type worker struct {
 
 	mu         sync.Mutex
 	pod        *corev1.Pod // newest that the API server told
+	mirror     *corev1.Pod // of a static pod, when the API server has one
 	gone       bool        // the API object is deleted
 	finished   bool        // nothing of the pod is left on the node
 	hurry      chan struct{}
@@ -126,6 +129,33 @@ func (w *worker) removed() {
 	w.hurry = make(chan struct{})
 	w.mu.Unlock()
 	w.wakeUp()
+}
+
+// mirrored is called when the mirror of a static pod has changed or is gone.
+func (w *worker) mirrored(mirror *corev1.Pod, gone bool) {
+	w.mu.Lock()
+	switch {
+	case gone:
+		w.mirror = nil
+	case w.mirror == nil || w.mirror.UID != mirror.UID || newerVersion(mirror, w.mirror):
+		w.mirror = mirror
+	}
+	w.mu.Unlock()
+	w.wakeUp()
+}
+
+// current is the pod as it is known now.
+func (w *worker) current() *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pod
+}
+
+// ending tells whether the pod is on its way out.
+func (w *worker) ending() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gone
 }
 
 // run is the worker's goroutine.
@@ -299,7 +329,8 @@ func (w *worker) sources(pod *corev1.Pod) sources {
 	}
 	w.mu.Unlock()
 	return sources{
-		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable, services: w.k.serviceList,
+		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable,
+		services: func(ctx context.Context) []*corev1.Service { return w.k.serviceList(ctx, !w.static) },
 		configMap: func(ctx context.Context, name string) (*corev1.ConfigMap, error) {
 			return w.k.objects.configMap(ctx, w.uid, w.contentChanged, pod.Namespace, name)
 		},

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/kubelet"
+	"github.com/podarium/podarium/kubelet/runtime"
 )
 
 const kubeletHelp = `kubelet is the node agent: it runs the pods which are assigned to its node, as
@@ -33,8 +35,11 @@ type kubeletFlags struct {
 	clusterDNS, clusterDomain, resolvConf        string
 	cniConfDir, cniBinDir, cniCacheDir           string
 	clientCA, cert, key, address, pullProxy      string
-	clusterCIDR, podNetwork                      string
+	clusterCIDR, podNetwork, manifests           string
+	logMaxSize                                   string
 	port, leaseSeconds, verbosity                int
+	maxPods, logMaxFiles                         int
+	seccompDefault                               bool
 }
 
 func kubeletCommand(ctx context.Context, args []string) error {
@@ -94,6 +99,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.StringVar(&f.cniCacheDir, "cni-cache-dir", "/var/lib/cni", "`directory` in which CNI attachments are noted")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods; with it the kubelet keeps routes and the CNI configuration")
 	flags.StringVar(&f.podNetwork, "pod-network", "host-gw", "how pods reach other nodes: host-gw (native routing) or vxlan (overlay)")
+	flags.StringVar(&f.manifests, "pod-manifest-path", "", "`directory` of static pods' manifests, which run without an API server")
 	flags.StringVar(&f.clientCA, "client-ca-file", "", "`file` of the CA whose clients may use the kubelet's API")
 	flags.StringVar(&f.cert, "tls-cert-file", "", "`file` of the kubelet API's certificate")
 	flags.StringVar(&f.key, "tls-private-key-file", "", "`file` of its key")
@@ -101,6 +107,10 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.IntVar(&f.port, "port", 10250, "`port` of the kubelet's API")
 	flags.StringVar(&f.pullProxy, "image-pull-proxy", "", "HTTP proxy for image pulls, unix:///`socket`")
 	flags.IntVar(&f.leaseSeconds, "node-lease-duration", 40, "`seconds` which a heartbeat holds; the interval is a quarter")
+	flags.IntVar(&f.maxPods, "max-pods", 110, "how many `pods` the node takes")
+	flags.BoolVar(&f.seccompDefault, "seccomp-default", false, "give containers without a seccomp profile the default one")
+	flags.StringVar(&f.logMaxSize, "container-log-max-size", "10Mi", "`size` at which a container's log file is put aside")
+	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
 	flags.IntVar(&f.verbosity, "v", 2, "log `level`; 4 and more tells the reasons")
 	return f, cli.Parse(flags, args)
 }
@@ -111,9 +121,11 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 		NodeName: strings.ToLower(f.hostname),
 		RootDir:  f.rootDir, LogDir: f.logDir, ImageRoot: f.imageRoot, ShimPath: f.shim, CgroupRoot: f.cgroupRoot,
 		ClusterDomain: f.clusterDomain, ResolvConf: f.resolvConf,
-		CNIConfDir: f.cniConfDir, CNIBinDir: f.cniBinDir, CNICacheDir: f.cniCacheDir,
+		StaticPodPath: f.manifests,
+		CNIConfDir:    f.cniConfDir, CNIBinDir: f.cniBinDir, CNICacheDir: f.cniCacheDir,
 		Address: f.address, Port: f.port, ClientCAFile: f.clientCA, TLSCertFile: f.cert, TLSKeyFile: f.key,
 		LeaseDuration: time.Duration(f.leaseSeconds) * time.Second,
+		MaxPods:       f.maxPods, SeccompDefault: f.seccompDefault,
 	}
 	var errs []error
 	problem := func(err error) { errs = append(errs, err) }
@@ -128,7 +140,12 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 	if f.leaseSeconds < 4 {
 		problem(fmt.Errorf("--node-lease-duration %d is less than 4", f.leaseSeconds))
 	}
+	if f.maxPods < 1 {
+		problem(fmt.Errorf("--max-pods %d is less than 1", f.maxPods))
+	}
 	var err error
+	cfg.Logs, err = logLimits(f.logMaxSize, f.logMaxFiles)
+	problem(err)
 	cfg.NodeIPs, err = addressList("node-ip", f.nodeIP)
 	problem(err)
 	cfg.ClusterDNS, err = addressList("cluster-dns", f.clusterDNS)
@@ -154,6 +171,17 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 		cfg.ShimPath = filepath.Join(filepath.Dir(self), "podarium-shim")
 	}
 	return cfg, errors.Join(errs...)
+}
+
+func logLimits(size string, files int) (runtime.LogLimits, error) {
+	quantity, err := resource.ParseQuantity(size)
+	if err != nil || quantity.Value() <= 0 {
+		return runtime.LogLimits{}, fmt.Errorf("--container-log-max-size %q is not a size such as 10Mi", size)
+	}
+	if files < 2 {
+		return runtime.LogLimits{}, fmt.Errorf("--container-log-max-files %d is less than 2", files)
+	}
+	return runtime.LogLimits{MaxSize: quantity.Value(), MaxFiles: files}, nil
 }
 
 func addressList(flag, text string) ([]string, error) {

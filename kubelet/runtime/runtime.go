@@ -36,11 +36,18 @@ type Runtime struct {
 	shimPath string
 	runcPath string
 	runc     *runc.Runc
+	logs     LogLimits
+}
+
+// LogLimits bound what a container's log takes on disk.
+type LogLimits struct {
+	MaxSize  int64 // bytes, at which a file is put aside; 0 is never
+	MaxFiles int   // how many files stay, with the one being written
 }
 
 // New opens the runtime whose state is in dir; shimPath is the program podarium-shim. It fails when
 // runc is not in PATH.
-func New(dir, shimPath string) (*Runtime, error) {
+func New(dir, shimPath string, logs LogLimits) (*Runtime, error) {
 	runcPath, err := exec.LookPath("runc")
 	if err != nil {
 		return nil, fmt.Errorf("find runc: %w; install it with: apt-get install runc", err)
@@ -53,7 +60,7 @@ func New(dir, shimPath string) (*Runtime, error) {
 	}
 	root := filepath.Join(dir, "runc")
 	return &Runtime{
-		dir: dir, shimPath: shimPath, runcPath: runcPath,
+		dir: dir, shimPath: shimPath, runcPath: runcPath, logs: logs,
 		runc: &runc.Runc{Command: runcPath, Root: root},
 	}, nil
 }
@@ -125,12 +132,17 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 			return fmt.Errorf("create container %s: %w", record.Name, err)
 		}
 	}
+	spec, err := c.spec(user)
+	if err != nil {
+		return fmt.Errorf("create container %s: %w", record.Name, err)
+	}
 	task := shim.Task{
 		ID: record.ID, Runc: r.runcPath, RuncRoot: r.runc.Root, LogPath: record.LogPath,
 		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY, UID: int(user.UID), GID: int(user.GID),
+		LogMaxSize: r.logs.MaxSize, LogMaxFiles: r.logs.MaxFiles,
 	}
 	return errors.Join(
-		shim.WriteFile(filepath.Join(dir, configFile), c.spec(user)),
+		shim.WriteFile(filepath.Join(dir, configFile), spec),
 		shim.WriteFile(filepath.Join(dir, shim.TaskFile), task),
 		shim.WriteFile(filepath.Join(dir, recordFile), record),
 	)

@@ -60,7 +60,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt, err := New(dir, "/proc/self/exe")
+	rt, err := New(dir, "/proc/self/exe", LogLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,22 @@ func TestAddDrop(t *testing.T) {
 	if got := AddDrop(nil, []string{"CHOWN"}); slices.Contains(got, "CAP_CHOWN") || len(got) != len(DefaultCapabilities)-1 {
 		t.Errorf("drop CHOWN = %v", got)
 	}
-	if got := AddDrop([]string{"ALL"}, []string{"SYS_TIME"}); slices.Contains(got, "CAP_SYS_TIME") || len(got) != len(AllCapabilities)-1 {
+	if got := AddDrop([]string{"ALL"}, []string{"SYS_TIME"}); slices.Contains(got, "CAP_SYS_TIME") || len(got) != len(AllCapabilities())-1 {
 		t.Errorf("add ALL, drop SYS_TIME = %v", got)
+	}
+}
+
+func TestEffectiveCapabilities(t *testing.T) {
+	for text, want := range map[string]string{
+		"Name:\tkubelet\nCapEff:\t0000000000000001\n": "CAP_CHOWN",
+		"CapEff:\t0000010000001000\n":                 "CAP_NET_ADMIN CAP_CHECKPOINT_RESTORE",
+		"CapEff:\tnonsense\n":                         strings.Join(DefaultCapabilities, " "),
+	} {
+		if got := strings.Join(effectiveCapabilities(text), " "); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+	if len(capabilities) != 41 || capabilities[40] != "CAP_CHECKPOINT_RESTORE" || capabilities[21] != "CAP_SYS_ADMIN" {
+		t.Error("the numbers of capabilities are wrong")
 	}
 }

@@ -32,6 +32,9 @@ type Container struct {
 	ReadOnlyRoot bool
 	NoNewPrivs   bool
 	MaskProc     bool // hide the parts of /proc and /sys which show or change the machine
+	// Seccomp is which system calls are allowed: all (Unconfined, also when empty), those of
+	// RuntimeDefault, or those of the profile in a file, by its absolute path.
+	Seccomp string
 
 	Stdin, StdinOnce, TTY bool
 }
@@ -44,50 +47,11 @@ type Mount struct {
 	Propagation string
 }
 
-// DefaultCapabilities are what containerd and Docker give to a container.
-var DefaultCapabilities = []string{
-	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-}
-
-// AllCapabilities are all that this kernel may have; runc ignores what it does not know.
-var AllCapabilities = []string{
-	"CAP_AUDIT_CONTROL", "CAP_AUDIT_READ", "CAP_AUDIT_WRITE", "CAP_BLOCK_SUSPEND", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_IPC_LOCK", "CAP_IPC_OWNER",
-	"CAP_KILL", "CAP_LEASE", "CAP_LINUX_IMMUTABLE", "CAP_MAC_ADMIN", "CAP_MAC_OVERRIDE", "CAP_MKNOD", "CAP_NET_ADMIN",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_RAW", "CAP_PERFMON", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
-	"CAP_SETUID", "CAP_SYSLOG", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT", "CAP_SYS_MODULE", "CAP_SYS_NICE",
-	"CAP_SYS_PACCT", "CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_WAKE_ALARM",
-}
-
-// AddDrop applies a pod's capabilities to the default set. "ALL" means all; names come without CAP_.
-func AddDrop(add, drop []string) []string {
-	set := slices.Clone(DefaultCapabilities)
-	full := func(name string) string { return "CAP_" + strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
-	for _, name := range drop {
-		if strings.EqualFold(name, "ALL") {
-			set = nil
-		}
-	}
-	for _, name := range add {
-		if strings.EqualFold(name, "ALL") {
-			set = slices.Clone(AllCapabilities)
-		} else if !slices.Contains(set, full(name)) {
-			set = append(set, full(name))
-		}
-	}
-	set = slices.DeleteFunc(set, func(have string) bool {
-		return slices.ContainsFunc(drop, func(name string) bool { return full(name) == have })
-	})
-	slices.Sort(set)
-	return set
-}
-
 // spec writes the container in the words of the OCI runtime specification.
-func (c Container) spec(user ids) *specs.Spec {
+func (c Container) spec(user ids) (*specs.Spec, error) {
 	caps := c.Capabilities
 	if c.Privileged {
-		caps = AllCapabilities
+		caps = AllCapabilities()
 	}
 	groups := slices.Clone(user.Groups)
 	adj := c.OOMScoreAdj
@@ -112,12 +76,14 @@ func (c Container) spec(user ids) *specs.Spec {
 	}
 	if c.Privileged {
 		spec.Linux.Devices = hostDevices()
-		return spec
+		return spec, nil
 	}
 	if c.MaskProc {
 		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
 	}
-	return spec
+	var err error
+	spec.Linux.Seccomp, err = seccompFilter(c.Seccomp, spec)
+	return spec, err
 }
 
 // Parts of /proc and /sys which tell about the machine or change it, as containerd hides them.

@@ -26,6 +26,10 @@ type Task struct {
 	TTY       bool   `json:"tty"`       // give the container a terminal
 	UID       int    `json:"uid"`       // owner of the output pipes, so that /dev/stdout can be
 	GID       int    `json:"gid"`       // opened by a process which is not root
+	// LogMaxSize is at how many bytes a log file is put aside (0: never), LogMaxFiles how many files
+	// stay, with the one being written.
+	LogMaxSize  int64 `json:"logMaxSize,omitempty"`
+	LogMaxFiles int   `json:"logMaxFiles,omitempty"`
 }
 
 // Exit is how a container ended.

@@ -9,28 +9,25 @@ import (
 	"time"
 )
 
-const (
-	// maxLine is where a long line is cut: the parts before the last have tag P, partial.
-	maxLine = 16 << 10
-	// A log file is put aside at maxLog bytes; keepLogs such files stay (upstream's
-	// containerLogMaxSize 10Mi and containerLogMaxFiles 5).
-	maxLog   = 10 << 20
-	keepLogs = 4
-)
+// maxLine is where a long line is cut: the parts before the last have tag P, partial.
+const maxLine = 16 << 10
 
 // logFile is a container's output on disk, in the format of the container runtime interface.
 type logFile struct {
+	path     string
+	maxSize  int64 // at which it is put aside; 0 is never
+	maxFiles int   // how many stay, with the one being written
+
 	mu   sync.Mutex
-	path string
 	file *os.File
 	size int64
 }
 
-func openLog(path string) (*logFile, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+func openLog(task Task) (*logFile, error) {
+	if err := os.MkdirAll(filepath.Dir(task.LogPath), 0o755); err != nil {
 		return nil, err
 	}
-	l := &logFile{path: path}
+	l := &logFile{path: task.LogPath, maxSize: task.LogMaxSize, maxFiles: task.LogMaxFiles}
 	return l, l.open()
 }
 
@@ -61,16 +58,21 @@ func (l *logFile) append(now time.Time, stream string, full bool, text []byte) e
 	record = append(append(record, text...), '\n')
 	n, err := l.file.Write(record)
 	l.size += int64(n)
-	if err == nil && l.size >= maxLog && full {
+	if err == nil && l.maxSize > 0 && l.size >= l.maxSize && full {
 		return l.rotate(now)
 	}
 	return err
 }
 
-// rotate puts the file aside as PATH.20260102-030405 and starts a new one.
+// rotate puts the file aside as PATH.20260102-030405 and starts a new one. When one of this second is
+// there already, the file grows on until the next.
 func (l *logFile) rotate(now time.Time) error {
+	aside := l.path + "." + now.UTC().Format("20060102-150405")
+	if _, err := os.Lstat(aside); err == nil {
+		return nil
+	}
 	l.file.Close()
-	if err := os.Rename(l.path, l.path+"."+now.UTC().Format("20060102-150405")); err != nil {
+	if err := os.Rename(l.path, aside); err != nil {
 		return err
 	}
 	old, err := filepath.Glob(l.path + ".*")
@@ -78,7 +80,7 @@ func (l *logFile) rotate(now time.Time) error {
 		return err
 	}
 	slices.Sort(old)
-	for len(old) > keepLogs {
+	for len(old) > max(0, l.maxFiles-1) {
 		os.Remove(old[0])
 		old = old[1:]
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 func TestLinesBecomeRecords(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pod", "0.log")
-	log, err := openLog(path)
+	log, err := openLog(Task{LogPath: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,25 +47,32 @@ func TestLinesBecomeRecords(t *testing.T) {
 func TestLogIsPutAsideWhenItIsLong(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "0.log")
-	log, err := openLog(path)
+	log, err := openLog(Task{LogPath: path, LogMaxSize: 100, LogMaxFiles: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer log.close()
-	text := bytes.Repeat([]byte("x"), maxLine)
+	text := bytes.Repeat([]byte("x"), 40) // a record is 78 bytes: every second one fills a file
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for files := 0; files < keepLogs+2; now = now.Add(time.Second) {
-		before := log.size
+	for range 10 {
 		if err := log.append(now, "stdout", true, text); err != nil {
 			t.Fatal(err)
 		}
-		if log.size < before {
-			files++
-		}
+		now = now.Add(time.Second)
 	}
 	old, err := filepath.Glob(path + ".*")
-	if err != nil || len(old) != keepLogs {
-		t.Errorf("%d old files are kept, want %d: %v", len(old), keepLogs, err)
+	want := []string{path + ".20260102-030412", path + ".20260102-030414"}
+	if err != nil || !slices.Equal(old, want) {
+		t.Errorf("kept are %v, want %v: %v", old, want, err)
+	}
+	// Twice in one second: nothing may be lost.
+	for range 4 {
+		if err := log.append(now, "stdout", true, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if aside, err := os.ReadFile(path + ".20260102-030415"); err != nil || bytes.Count(aside, text) != 2 || log.size < 100 {
+		t.Errorf("put aside: %q %v; %d bytes in the new file, want more than 100", aside, err, log.size)
 	}
 }
 

@@ -79,7 +79,7 @@ func serve(dir string, parent *os.File) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
 	}
-	log, err := openLog(task.LogPath)
+	log, err := openLog(task)
 	if err != nil {
 		return fmt.Errorf("open container log: %w", err)
 	}

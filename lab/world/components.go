@@ -88,6 +88,7 @@ func kubelet(cfg Config, number int, v string) Process {
 		"--cluster-dns=" + cfg.DNSIP().String(),
 		"--cluster-domain=cluster.local",
 		"--image-pull-proxy=unix://" + egressSocket,
+		"--pod-manifest-path=/etc/kubernetes/manifests",
 	}
 	if cfg.PodNetwork != "none" { // none: the learner lays the network by hand
 		args = append(args, "--cluster-cidr="+cfg.ClusterCIDR.String(), "--pod-network="+cfg.PodNetwork)
