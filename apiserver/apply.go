@@ -36,6 +36,9 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 	if err != nil {
 		return apierrors.NewInternalError(err)
 	}
+	if manager == nil {
+		return errUnsupportedPatch
+	}
 	merge := func(live resource.Object) (resource.Object, error) {
 		merged, err := manager.Apply(live, wanted.DeepCopy(), o.fieldManager, o.force)
 		if err != nil {
@@ -71,8 +74,7 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 
 // applyNew: what is applied and does not exist is created.
 func (s *Server) applyNew(r *request, merge func(resource.Object) (resource.Object, error), o writeOptions) (resource.Object, error) {
-	empty := r.kind.New()
-	empty.GetObjectKind().SetGroupVersionKind(r.kind.GVK())
+	empty := emptyObject(r.kind)
 	empty.SetName(r.name)
 	empty.SetNamespace(r.namespace)
 	next, err := merge(empty)

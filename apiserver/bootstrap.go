@@ -15,6 +15,7 @@ import (
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podarium/podarium/apiserver/auth"
@@ -37,6 +38,9 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	}
 	for _, class := range systemPriorities() {
 		objects = append(objects, auth.BootstrapObject{Kind: resource.PriorityClass, Object: class})
+	}
+	for _, gv := range append([]schema.GroupVersion{{Version: "v1"}}, s.groupVersions()...) {
+		objects = append(objects, auth.BootstrapObject{Kind: resource.APIService, Object: resource.LocalAPIService(gv)})
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(8) // etcd writes what comes together in one fsync
@@ -131,14 +135,14 @@ const kubernetesService = "kubernetes"
 // ensureKubernetesService makes the Service by which pods reach this server:
 // the first address of the range, 10.96.0.1, port 443.
 func (s *Server) ensureKubernetesService(ctx context.Context) error {
-	ip := s.serviceIPs.First().String()
+	policy := corev1.IPFamilyPolicySingleStack
 	svc := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: kubernetesService, Namespace: metav1.NamespaceDefault,
 			Labels: map[string]string{"component": "apiserver", "provider": "kubernetes"},
 		},
 		Spec: corev1.ServiceSpec{
-			Type: corev1.ServiceTypeClusterIP, ClusterIP: ip, ClusterIPs: []string{ip},
+			Type: corev1.ServiceTypeClusterIP, ClusterIP: s.serviceIPs.First().String(), IPFamilyPolicy: &policy,
 			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: 443, TargetPort: intstr.FromInt(s.port())}},
 		},
 	}

@@ -73,7 +73,7 @@ var maskedPart = regexp.MustCompile(`<[a-zA-Z ]+>`)
 // masked compares texts of which one may hold <uid>, <random>, …
 func masked(a, b string) bool {
 	match := func(pattern, s string) bool {
-		quoted := maskedPart.ReplaceAllString(regexp.QuoteMeta(pattern), `[-:.0-9A-Za-z]+`)
+		quoted := maskedPart.ReplaceAllString(regexp.QuoteMeta(pattern), `[-_:.0-9A-Za-z]+`)
 		return regexp.MustCompile("^" + quoted + "$").MatchString(s)
 	}
 	return a == b || match(a, b) || match(b, a)

@@ -23,7 +23,7 @@ const aggregatedV2 = mediaJSON + ";g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscove
 
 var allVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
 
-// groupOrder lists the groups as upstream's discovery does, which is the order
+// groupVersions lists the groups as upstream's discovery does, which is the order
 // in which kubectl looks for a short name.
 func (s *Server) groupVersions() []schema.GroupVersion {
 	var list []schema.GroupVersion
@@ -34,9 +34,10 @@ func (s *Server) groupVersions() []schema.GroupVersion {
 	}
 	for _, k := range resource.Kinds {
 		add(k.GroupVersion)
-	}
-	for gvr := range sortedReviews() {
-		add(gvr.GroupVersion())
+		if k == resource.EventsEvent { // after which upstream tells the reviews
+			add(authn)
+			add(authz)
+		}
 	}
 	return list
 }
@@ -46,7 +47,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *request) error {
 		return s.writeAggregated(w, []schema.GroupVersion{{Version: "v1"}})
 	}
 	s.respond(w, r.Request, http.StatusOK, &metav1.APIVersions{
-		TypeMeta: metav1.TypeMeta{Kind: "APIVersions", APIVersion: "v1"},
+		TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, // it is older than apiVersion
 		Versions: []string{"v1"},
 		ServerAddressByClientCIDRs: []metav1.ServerAddressByClientCIDR{
 			{ClientCIDR: "0.0.0.0/0", ServerAddress: s.address()},
@@ -115,6 +116,11 @@ func (s *Server) resourceList(gv schema.GroupVersion) *metav1.APIResourceList {
 	}
 	if gv.Group != "" {
 		list.APIVersion = "v1"
+	}
+	if gv == bindings.GroupVersion() {
+		list.APIResources = append(list.APIResources, metav1.APIResource{
+			Name: bindings.Resource, SingularName: "binding", Kind: "Binding", Verbs: []string{"create"}, Namespaced: true,
+		})
 	}
 	for _, k := range resource.Kinds {
 		if k.GroupVersion == gv {

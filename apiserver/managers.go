@@ -45,6 +45,7 @@ type partOfKind struct {
 	subresource string
 }
 
+// of returns nil for kinds of which there is no schema, such as APIService.
 func (f *fieldManagers) of(kind *resource.Kind, subresource string) (*managedfields.FieldManager, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,6 +56,10 @@ func (f *fieldManagers) of(kind *resource.Kind, subresource string) (*managedfie
 	if f.converter == nil {
 		f.converter = applyconfigurations.NewTypeConverter(scheme)
 		f.byPart = map[partOfKind]*managedfields.FieldManager{}
+	}
+	if _, err := f.converter.ObjectToTyped(emptyObject(kind)); err != nil {
+		f.byPart[part] = nil
+		return nil, nil
 	}
 	m, err := managedfields.NewDefaultFieldManager(f.converter, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
 		kind.GVK(), kind.GroupVersion, subresource, part.ignored())
@@ -83,6 +88,13 @@ func (p partOfKind) ignored() map[fieldpath.APIVersion]fieldpath.Filter {
 	}
 }
 
+// emptyObject has nothing but its kind.
+func emptyObject(kind *resource.Kind) resource.Object {
+	obj := kind.New()
+	obj.GetObjectKind().SetGroupVersionKind(kind.GVK())
+	return obj
+}
+
 type kindDefaulter struct{ kind *resource.Kind }
 
 func (d kindDefaulter) Default(in runtime.Object) {
@@ -101,13 +113,12 @@ func (s *Server) track(kind *resource.Kind, obj, current resource.Object, subres
 		return obj
 	}
 	manager, err := s.managers.of(kind, subresource)
-	if err != nil {
+	if err != nil || manager == nil {
 		return obj
 	}
 	before := current
 	if before == nil {
-		before = kind.New()
-		before.GetObjectKind().SetGroupVersionKind(kind.GVK())
+		before = emptyObject(kind)
 	} else {
 		before = before.DeepCopyObject().(resource.Object)
 	}

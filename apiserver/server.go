@@ -231,6 +231,9 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	if kind, ok := reviewKinds[r.gvr()]; ok {
 		return s.review(w, r, kind)
 	}
+	if r.gvr() == bindings {
+		return s.bindNamed(w, r)
+	}
 	if r.kind == nil {
 		if !s.groupExists(r.group) {
 			plain(w, http.StatusNotFound, "404 page not found")

@@ -95,13 +95,28 @@ func (s *Server) bind(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if err := bindPod(r.Context(), s.store, r.namespace, r.name, binding, o.dryRun); err != nil {
-		return apiError(err, r.kind.GR(), r.name)
+	name := r.name
+	if name == "" {
+		name = binding.Name
+	}
+	if err := bindPod(r.Context(), s.store, r.namespace, name, binding, o.dryRun); err != nil {
+		return apiError(err, resource.Pod.GR(), name)
 	}
 	s.respond(w, r.Request, http.StatusCreated, &metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusSuccess, Code: http.StatusCreated,
 	})
 	return nil
+}
+
+// bindings is the older way to bind: POST …/bindings, where the object's name
+// is the pod's.
+var bindings = corev1.SchemeGroupVersion.WithResource("bindings")
+
+func (s *Server) bindNamed(w http.ResponseWriter, r *request) error {
+	if r.verb != "create" || r.name != "" || r.namespace == "" {
+		return errMethod
+	}
+	return s.bind(w, r)
 }
 
 func bindPod(ctx context.Context, st *store.Store, namespace, name string, b *corev1.Binding, dryRun bool) error {

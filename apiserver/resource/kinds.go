@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 )
 
 var (
@@ -32,6 +33,7 @@ var Internal = []*Kind{NodePort, MasterLease}
 // tells them (the order kubectl tries for a short name).
 var Kinds = []*Kind{
 	ConfigMap, Endpoints, Event, Namespace, Node, Pod, ReplicationController, Secret, ServiceAccount, Service,
+	APIService,
 	ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet,
 	EventsEvent,
 	Job,
@@ -51,7 +53,7 @@ func NewScheme() *runtime.Scheme {
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, autoscalingv1.AddToScheme, batchv1.AddToScheme, certificatesv1.AddToScheme, eventsv1.AddToScheme, coordinationv1.AddToScheme,
 		discoveryv1.AddToScheme, networkingv1.AddToScheme, rbacv1.AddToScheme, schedulingv1.AddToScheme, policyv1.AddToScheme,
-		authenticationv1.AddToScheme, authorizationv1.AddToScheme, metav1.AddMetaToScheme,
+		authenticationv1.AddToScheme, authorizationv1.AddToScheme, apiregistrationv1.AddToScheme, metav1.AddMetaToScheme,
 	} {
 		utilruntime.Must(add(scheme))
 	}

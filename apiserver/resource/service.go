@@ -106,6 +106,8 @@ func serviceRow(s *corev1.Service, now time.Time) []any {
 
 func externalIPs(s *corev1.Service) string {
 	switch s.Spec.Type {
+	case "": // the row of a bookmark
+		return "<unknown>"
 	case corev1.ServiceTypeExternalName:
 		return s.Spec.ExternalName
 	case corev1.ServiceTypeLoadBalancer:
