@@ -19,6 +19,7 @@ memory=1024          # MiB
 # What the guest runs: a package, and the arguments of its tests.
 suites=(
   "proxy/ipvs"
+  "proxy/matrix -modes=ipvs"
 )
 # Programs which the tests run; their libraries come along.
 programs=(ip bridge nsenter iptables iptables-save iptables-restore ipset nft conntrack curl)

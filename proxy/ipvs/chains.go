@@ -54,6 +54,12 @@ func (c *chainWriter) look(table *iptables.Table, chain, protocol, set, fields, 
 	}
 }
 
+// fromItself matches what has a Service's address as source. Only the node sends
+// such packets: the address is one of its own, and so the nearest to itself. No
+// answer would ever come back to it. (kube-proxy leaves these out where the
+// policy is Local, and a node without an endpoint then gets no answer.)
+const fromItself = "src,dst"
+
 // services marks what must come back through this node to be translated back.
 // It ends by accepting what IPVS will take, so that no rule of somebody else in
 // the nat table changes the packet before.
@@ -62,6 +68,7 @@ func (c *chainWriter) services() {
 	c.look(c.nat, servicesChain, "", loadBalancerSet, "dst,dst", loadBalancerChain)
 	c.clusterIPs()
 	c.look(c.nat, servicesChain, "", externalIPSet, "dst,dst", markMasqChain)
+	c.look(c.nat, servicesChain, "", externalIPLocalSet, fromItself, markMasqChain)
 	for _, set := range []string{externalIPSet, externalIPLocalSet} {
 		// What comes from another machine, and what is for this one.
 		c.look(c.nat, servicesChain, "", set, "dst,dst -m physdev ! --physdev-is-in -m addrtype ! --src-type LOCAL", "ACCEPT")
@@ -73,17 +80,17 @@ func (c *chainWriter) services() {
 			c.nat.Add(servicesChain, match(set, "dst,dst"), "-j ACCEPT")
 		}
 	}
+	c.look(c.nat, loadBalancerChain, "", loadBalancerLocalSet, fromItself, markMasqChain)
 	c.look(c.nat, loadBalancerChain, "", loadBalancerLocalSet, "dst,dst", "RETURN")
 	c.nat.Add(loadBalancerChain, "-j", markMasqChain)
 	c.nat.Add(markMasqChain, "-j MARK --or-mark", c.cfg.bit())
 }
 
 // clusterIPs: who is not a pod and talks to a ClusterIP must get its answer
-// through this node. That is the node itself above all: the ClusterIP is one of
-// its own addresses, and so the source of what it sends there. Where pods'
-// addresses are not known, that source is what tells.
+// through this node. That is the node itself above all; where pods' addresses
+// are not known, it alone.
 func (c *chainWriter) clusterIPs() {
-	fields := "src,dst"
+	fields := fromItself
 	switch {
 	case c.cfg.MasqueradeAll:
 		fields = "dst,dst"

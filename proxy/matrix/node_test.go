@@ -16,6 +16,7 @@ import (
 	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/ipvs"
 	"github.com/podarium/podarium/proxy/nftables"
 	"github.com/podarium/podarium/proxy/userspace"
 )
@@ -186,6 +187,11 @@ func newBackend(mode, name string, f flags) (proxy.Backend, error) {
 			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
 			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}, NodePortAddresses: ranges,
 		}), nil
+	case "ipvs":
+		return ipvs.New(ipvs.Config{
+			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
+			Scheduler: "rr", NodePortAddresses: ranges,
+		})
 	case "userspace":
 		return userspace.New(userspace.Config{NodeIP: ip, LocalPods: pods, NodePortAddresses: ranges})
 	}

@@ -38,6 +38,13 @@ func byMode(inKernel, inProcess cells) map[string]cells {
 	return map[string]cells{kernel: inKernel, "userspace": inProcess}
 }
 
+// withIPVS adds what only ipvs mode does differently. There an address has one
+// list of endpoints for all who ask, and none means that it refuses.
+func withIPVS(expected map[string]cells, inIPVS cells) map[string]cells {
+	expected["ipvs"] = inIPVS
+	return expected
+}
+
 func addressRows() []row {
 	podB := slice(endpoint("pod-b"))
 	udp := withPorts(slice(endpoint("pod-b")), port("", corev1.ProtocolUDP, mainPort))

@@ -26,9 +26,10 @@ func policyRows() []row {
 			"same: pod-b saw node-1 | pod-d saw node-1", "same: pod-b saw node-1 | pod-d saw node-1",
 		})},
 		{name: "F2 internalTrafficPolicy Local", service: service(internalLocal), slice: two, to: clusterIP, expected: onNode1},
-		{name: "F2 internalTrafficPolicy Local, none on the other node", service: service(internalLocal), slice: slice(podB), to: clusterIP, expected: byMode(
+		{name: "F2 internalTrafficPolicy Local, none on the other node", service: service(internalLocal), slice: slice(podB), to: clusterIP, expected: withIPVS(byMode(
 			cells{"pod-b saw pod-a", "no answer", "pod-b saw node-1", "pod-b saw node-1"},
-			cells{"pod-b saw node-1", "no answer", "pod-b saw node-1", "pod-b saw node-1"})},
+			cells{"pod-b saw node-1", "no answer", "pod-b saw node-1", "pod-b saw node-1"}),
+			cells{"pod-b saw pod-a", "refused", "pod-b saw node-1", "pod-b saw node-1"})},
 		// The client's address is kept. Pods and the node itself are not sent
 		// away: they are within the cluster, wherever they knock.
 		{name: "F2 externalTrafficPolicy Local, NodePort", service: service(nodePort, externalLocal), slice: slice(podB), to: nodePortOf1, expected: byMode(
@@ -45,9 +46,10 @@ func policyRows() []row {
 		{name: "F2 externalTrafficPolicy Local, load balancer, no local endpoint", service: service(loadBalancer("203.0.113.10"), externalLocal), slice: slice(podD), to: externalPortal, expected: byMode(
 			cells{"pod-d saw pod-a", "pod-d saw pod-c", "pod-d saw node-1", "no answer"},
 			cells{"pod-d saw node-1", "pod-d saw node-2", "pod-d saw node-1", "no answer"})},
-		{name: "F2 externalTrafficPolicy Local, externalIPs", service: service(externalIP("203.0.113.10"), externalLocal), slice: two, to: externalPortal, expected: byMode(
+		{name: "F2 externalTrafficPolicy Local, externalIPs", service: service(externalIP("203.0.113.10"), externalLocal), slice: two, to: externalPortal, expected: withIPVS(byMode(
 			cells{"pod-b saw pod-a | pod-d saw pod-a", "pod-b saw pod-c | pod-d saw pod-c", "pod-b saw node-1 | pod-d saw node-1", "pod-b saw client"},
-			cells{"pod-b saw node-1 | pod-d saw node-1", "pod-b saw node-2 | pod-d saw node-2", "pod-b saw node-1 | pod-d saw node-1", "pod-b saw node-1"})},
+			cells{"pod-b saw node-1 | pod-d saw node-1", "pod-b saw node-2 | pod-d saw node-2", "pod-b saw node-1 | pod-d saw node-1", "pod-b saw node-1"}),
+			cells{"pod-b saw pod-a", "pod-d saw pod-c", "pod-b saw node-1", "pod-b saw client"})},
 		{name: "F2 loadBalancerSourceRanges, of outside clients", service: service(loadBalancer("203.0.113.10"), sourceRanges("198.51.100.0/24")), slice: slice(podB), to: externalPortal, expected: everywhere(
 			cells{"no answer", "no answer", "no answer", "pod-b saw node-1"})},
 		{name: "F2 loadBalancerSourceRanges, of the cluster", service: service(loadBalancer("203.0.113.10"), sourceRanges("10.244.0.0/16", "192.168.56.0/24")), slice: slice(podB), to: externalPortal, expected: everywhere(
@@ -62,9 +64,10 @@ func policyRows() []row {
 		{name: "F2 publishNotReadyAddresses", service: service(publishNotReady), slice: slice(endpoint("pod-b", servingNot)), to: clusterIP, expected: byMode(toPodB, proxyToPodB)},
 		{name: "F2 terminating, others are ready", service: service(), slice: slice(podB, endpoint("pod-d", ending)), to: clusterIP, expected: byMode(toPodB, proxyToPodB)},
 		{name: "F2 terminating, nobody is ready", service: service(), slice: slice(endpoint("pod-b", ending), endpoint("pod-d", notReady)), to: clusterIP, expected: byMode(toPodB, proxyToPodB)},
-		{name: "F2 terminating and externalTrafficPolicy Local", service: service(nodePort, externalLocal), slice: slice(endpoint("pod-b", ending), podD), to: nodePortOf1, expected: byMode(
+		{name: "F2 terminating and externalTrafficPolicy Local", service: service(nodePort, externalLocal), slice: slice(endpoint("pod-b", ending), podD), to: nodePortOf1, expected: withIPVS(byMode(
 			cells{"pod-d saw pod-a", "no answer", "pod-d saw node-1", "pod-b saw client"}, // pod-c: as above
-			cells{"pod-d saw node-1", "pod-d saw node-1", "pod-d saw node-1", "pod-b saw node-1"})},
+			cells{"pod-d saw node-1", "pod-d saw node-1", "pod-d saw node-1", "pod-b saw node-1"}),
+			cells{"pod-b saw pod-a", "pod-b saw pod-c", "pod-b saw node-1", "pod-b saw client"})},
 		{name: "F2 never an endpoint that is not ready", service: service(), slice: slice(endpoint("pod-b", notReady)), to: clusterIP, expected: everywhere(refused)},
 		{name: "F2 sessionAffinity, UDP", service: service(protocol(corev1.ProtocolUDP), affinity(10800)), slice: withPorts(slice(podB, podD), port("", corev1.ProtocolUDP, mainPort)), to: "udp 10.96.0.20:80", expected: sticky},
 	}
