@@ -5,8 +5,10 @@ SHELL := /bin/bash
 export CGO_ENABLED := 0
 GO      ?= go
 GOFLAGS += -trimpath
-# kubectl tells its version from here; without, it knows only that it is no release.
-LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v1.37.2
+# kubectl tells its version from here, and every client its User-Agent; without, they know only that
+# they are no release.
+LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v1.37.2 \
+  -X k8s.io/client-go/pkg/version.gitVersion=v1.37.2 -X k8s.io/client-go/pkg/version.gitCommit=release
 BIN     := bin
 # bin/cni are the CNI plugins which go.mod names as tools: portmap stands behind hostPort, and the
 # others are what the tests put in place of our own plugin.

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	componentcli "k8s.io/component-base/cli"
 	"k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 
@@ -26,7 +27,7 @@ func kubectlCommand(_ context.Context, args []string) error {
 	os.Args = append([]string{"kubectl"}, args...)
 	command := cmd.NewDefaultKubectlCommand()
 	command.SetArgs(args)
-	if err := command.Execute(); err != nil {
+	if err := componentcli.RunNoErrOutput(command); err != nil { // adds -v and its kin
 		util.CheckErr(err) // prints in kubectl's words, and exits with its code
 	}
 	return nil
