@@ -4,8 +4,9 @@
 # cloud kernel and an initramfs with our static test binaries and the programs
 # they run; it is emulated in software, so it needs no KVM, no disk and no
 # network. It is up after some five seconds, and gone when the tests are over.
+# Each suite has a machine of its own, all at once.
 #
-#   scripts/test-ipvs.sh [-run PATTERN]
+#   [VERBOSE=1] scripts/test-ipvs.sh [-run PATTERN]
 #
 # Arguments are go test's own and go to every test binary.
 set -euo pipefail
@@ -14,11 +15,12 @@ export CGO_ENABLED=0
 
 cache=bin/guest      # the unpacked kernel
 seconds=300          # after which the machine is given up
-memory=1024          # MiB
+memory=768           # MiB each
 
-# What the guest runs: a package, and the arguments of its tests.
+# What the guests run: a package, and the arguments of its tests. Pure tests run
+# outside.
 suites=(
-  "proxy/ipvs"
+  "proxy/ipvs -parallel=4 -skip=TestSituations|TestSteps"
   "proxy/matrix -modes=ipvs"
 )
 # Programs which the tests run; their libraries come along.
@@ -107,8 +109,8 @@ add_suites() {
   cp -r proxy/testdata "$root/src/proxy/"
 }
 
-# write_init writes the guest's first program. It ends with a line that carries
-# the exit status out.
+# write_init writes the guest's first program: the suite is given on the
+# kernel's command line, and the exit status goes out with the last line.
 write_init() {
   cat <<'INIT'
 #!/bin/sh
@@ -123,14 +125,30 @@ while read -r module; do insmod "$module"; done </modules
 ip link set lo up
 status=0
 INIT
-  local suite package arguments
-  for suite in "${suites[@]}"; do
-    read -r package arguments <<<"$suite "
-    printf 'cd /src/%s; ./tests -test.v %s' "$package" "$arguments"
-    [ $# -eq 0 ] || printf ' %q' "$@"
-    echo ' || status=1'
+  # shellcheck disable=SC2016 # the guest's variables
+  echo 'case $suite in'
+  local i package arguments
+  for i in "${!suites[@]}"; do
+    read -r package arguments <<<"${suites[i]} "
+    printf '%d) cd /src/%s; ./tests -test.v' "$i" "$package"
+    printf ' %q' $(prefixed $arguments) "$@"
+    echo ' || status=1 ;;'
   done
+  echo 'esac'
+  # shellcheck disable=SC2016
   echo 'echo "GUEST-EXIT $status"; poweroff -f'
+}
+
+# prefixed turns options of go test into those of a test binary; options of our
+# own stay.
+prefixed() {
+  local argument
+  for argument in "$@"; do
+    case $argument in
+    -modes=*) echo "$argument" ;;
+    *) echo "${argument/#-/-test.}" ;;
+    esac
+  done
 }
 
 build_guest() {
@@ -150,27 +168,33 @@ build_guest() {
   (cd "$root" && find . | cpio -o -H newc -R 0:0 --quiet) >"$work/initramfs"
 }
 
-# boot runs the guest; its console is our standard output.
+# boot SUITE runs a guest; its console goes to a file.
 boot() {
   timeout -k 5 "$seconds" qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
     -M pc -accel tcg,thread=multi -cpu max -smp 1 -m "$memory" -serial stdio \
     -kernel "$cache/boot/vmlinuz-$version" -initrd "$work/initramfs" \
-    -append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off" </dev/null | tr -d '\r'
+    -append "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off suite=$1" </dev/null | tr -d '\r' >"$work/log.$1" || true
 }
 
-# Options of go test have a prefix in a test binary.
-arguments=()
-for argument in "$@"; do arguments+=("${argument/#-/-test.}"); done
+# verdict SUITE tells how it went: in a line, or in full.
+verdict() {
+  local log=$work/log.$1 name=${suites[$1]%% *} status
+  status=$(sed -n 's/^GUEST-EXIT //p' "$log")
+  if [ "$status" = 0 ] && ! grep -qE '^\s*--- SKIP' "$log"; then
+    [ -z "${VERBOSE:-}" ] || cat "$log"
+    echo "ok  	$name in a virtual machine with Linux $version: $(grep -cE '^\s*--- PASS' "$log") passed"
+    return
+  fi
+  cat "$log"
+  echo "FAIL	$name in a virtual machine: ${status:-it did not end by itself}; skipped tests count as failed"
+  return 1
+}
 
 install_programs
 fetch_kernel
-build_guest ${arguments[@]+"${arguments[@]}"}
-boot >"$work/log" || true
-status=$(sed -n 's/^GUEST-EXIT //p' "$work/log")
-if [ "$status" = 0 ] && ! grep -qE '^\s*--- SKIP' "$work/log" && [ $# -eq 0 ]; then
-  echo "in a virtual machine with Linux $version: $(grep -cE '^\s*--- PASS' "$work/log") passed"
-else
-  cat "$work/log"
-fi
-[ "$status" = 0 ] || { echo "the tests in the virtual machine failed (${status:-it did not end by itself})" >&2; exit 1; }
-! grep -E '^\s*--- SKIP' "$work/log" || { echo "skipped tests count as failed" >&2; exit 1; }
+build_guest $(prefixed "$@")
+for i in "${!suites[@]}"; do boot "$i" & done
+wait
+failed=0
+for i in "${!suites[@]}"; do verdict "$i" || failed=1; done
+exit $failed
