@@ -34,7 +34,7 @@ gotest() {
   return $status
 }
 
-packages() { go list ./... | grep -v '/test$'; }
+packages() { go list ./... | grep -vE '/test(/|$)'; }
 
 lint() {
   go vet -trimpath ./...

@@ -37,9 +37,10 @@ func TestComponentsImportNoOther(t *testing.T) {
 }
 
 func TestOnlyTheStoreKnowsEtcd(t *testing.T) {
+	const members = module + "test/api → go.etcd.io/etcd/server/v3/etcdmain" // runs etcd itself, as processes to kill
 	for pkg, imports := range directImports(t) {
 		for _, imported := range imports {
-			if strings.HasPrefix(imported, "go.etcd.io/") && pkg != module+"apiserver/store" {
+			if strings.HasPrefix(imported, "go.etcd.io/") && pkg != module+"apiserver/store" && pkg+" → "+imported != members {
 				t.Errorf("%s imports %s: only apiserver/store talks to etcd", pkg, imported)
 			}
 		}
