@@ -15,12 +15,12 @@ import (
 // cluster (other pods, all nodes) the pod's own address stays, so that the
 // other side sees who is talking.
 func SyncMasquerade(ctx context.Context, pods netip.Prefix, inside []netip.Prefix) error {
-	saved, err := iptables.Save(ctx, "nat")
+	saved, err := iptables.IPv4.Save(ctx, "nat")
 	if err != nil {
 		return err
 	}
 	text := masqueradeRules(pods, inside, strings.Contains(string(saved), jumpRule(pods)+"\n"))
-	if err := iptables.Restore(ctx, []byte(text)); err != nil {
+	if err := iptables.IPv4.Restore(ctx, []byte(text)); err != nil {
 		return fmt.Errorf("write masquerade rules: %w", err)
 	}
 	return nil

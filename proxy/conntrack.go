@@ -107,11 +107,15 @@ const (
 
 // forgetFlows deletes them from the kernel's table; of those that drain, only
 // the idle ones.
-func forgetFlows(stale, draining []flow) {
+func forgetFlows(family corev1.IPFamily, stale, draining []flow) {
 	if len(stale)+len(draining) == 0 {
 		return
 	}
-	n, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, flowFilter{stale, draining})
+	inet := netlink.InetFamily(netlink.FAMILY_V4)
+	if family == corev1.IPv6Protocol {
+		inet = netlink.FAMILY_V6
+	}
+	n, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, inet, flowFilter{stale, draining})
 	if err != nil {
 		slog.Error("stale conntrack entries not removed", "err", err)
 		return

@@ -2,11 +2,17 @@
 //
 // It works in three steps which never mix:
 //
-//	watch      Services and EndpointSlices change the Model        (proxy.go, model.go)
+//	watch      Services and EndpointSlices change the Model        (proxy.go, proxier.go, model.go)
 //	snapshot   the Model says, for each Service port, which         (snapshot.go, topology.go)
 //	           endpoints a packet may go to, on this very node
 //	plan+apply a Backend turns the snapshot into rules (pure text)  (iptables/rules.go)
 //	           and applies what has changed                        (iptables/sync.go)
+//
+// IPv4 and IPv6 are two proxiers beside each other, each with a Model, a Backend
+// and tables of its own. Beside the rules stand what the kernel remembers of UDP
+// flows (conntrack.go) and what others ask: whether this node carries Services
+// (health.go), has an endpoint of a load balancer's (healthcheck.go), and how it
+// goes (metrics.go). Package matrix tests all modes with the same packets.
 //
 // A Service without a selector, its endpoints made by hand, works the same:
 // the proxy knows no pods, only addresses.

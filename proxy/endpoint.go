@@ -36,9 +36,6 @@ type portEndpoints struct {
 
 // sliceEndpoints reads an EndpointSlice, as seen from node.
 func sliceEndpoints(slice *discoveryv1.EndpointSlice, node string) []portEndpoints {
-	if slice.AddressType != discoveryv1.AddressTypeIPv4 {
-		return nil
-	}
 	var list []portEndpoints
 	for _, port := range slice.Ports {
 		if port.Port == nil || *port.Port == 0 {
@@ -68,7 +65,7 @@ func readEndpoint(endpoint *discoveryv1.Endpoint, port uint16, node string) (*En
 		return nil, false
 	}
 	addr, err := netip.ParseAddr(endpoint.Addresses[0]) // all others mean the same endpoint
-	if err != nil || !addr.Is4() {
+	if err != nil {
 		return nil, false
 	}
 	c := endpoint.Conditions

@@ -11,19 +11,22 @@ import (
 )
 
 // Model is what the API has told of Services and EndpointSlices, in the form
-// packets care for. It belongs to one goroutine.
+// packets of one IP family care for. It belongs to one goroutine.
 type Model struct {
-	node string
-	zone string
+	node   string
+	family corev1.IPFamily
+	zone   string
 
 	services map[ServiceName][]*ServicePort
 	slices   map[ServiceName]map[string][]portEndpoints // by the slice's name
 }
 
-// NewModel is a Model as seen from one node.
-func NewModel(node string) *Model {
+// NewModel is a Model as seen from one node. Services and endpoints of the
+// other IP family do not exist in it.
+func NewModel(node string, family corev1.IPFamily) *Model {
 	return &Model{
 		node:     node,
+		family:   family,
 		services: map[ServiceName][]*ServicePort{},
 		slices:   map[ServiceName]map[string][]portEndpoints{},
 	}
@@ -39,7 +42,7 @@ func (m *Model) SetZone(zone string) (changed bool) {
 // SetService adds or replaces a Service.
 func (m *Model) SetService(svc *corev1.Service) {
 	name := ServiceName{svc.Namespace, svc.Name}
-	if ports := servicePorts(svc); len(ports) > 0 {
+	if ports := servicePorts(svc, m.family); len(ports) > 0 {
 		m.services[name] = ports
 	} else {
 		delete(m.services, name)
@@ -53,7 +56,7 @@ func (m *Model) DeleteService(name ServiceName) { delete(m.services, name) }
 // for DNS.
 func (m *Model) SetSlice(slice *discoveryv1.EndpointSlice) {
 	owner, ok := sliceOwner(slice)
-	if !ok {
+	if !ok || string(slice.AddressType) != string(m.family) {
 		return
 	}
 	if _, headless := slice.Labels[corev1.IsHeadlessService]; headless {
@@ -78,6 +81,7 @@ func (m *Model) DeleteSlice(slice *discoveryv1.EndpointSlice) {
 	}
 }
 
+// sliceOwner is the Service that a slice is of.
 func sliceOwner(slice *discoveryv1.EndpointSlice) (ServiceName, bool) {
 	name := slice.Labels[discoveryv1.LabelServiceName]
 	return ServiceName{slice.Namespace, name}, name != ""

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 
 // ServiceName names a Service.
 type ServiceName struct{ Namespace, Name string }
+
+// String is "default/nginx".
+func (n ServiceName) String() string { return n.Namespace + "/" + n.Name }
 
 // PortName names one port of a Service; its String is what rules carry as
 // comment and what their chains' names are hashed from.
@@ -22,7 +26,7 @@ type PortName struct {
 
 // String is "default/nginx", or "default/kubernetes:https" for a named port.
 func (n PortName) String() string {
-	name := n.Namespace + "/" + n.Name
+	name := n.ServiceName.String()
 	if n.Port != "" {
 		name += ":" + n.Port
 	}
@@ -71,20 +75,21 @@ const LabelServiceProxyName = "service.kubernetes.io/service-proxy-name"
 
 // servicePorts reads a Service; nothing of it is for us when it is headless,
 // an external name, of the other IP family, or another proxy's.
-func servicePorts(svc *corev1.Service) []*ServicePort {
+func servicePorts(svc *corev1.Service, family corev1.IPFamily) []*ServicePort {
 	if _, others := svc.Labels[LabelServiceProxyName]; others {
 		return nil
 	}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
-	clusterIP, ok := ipv4Of(svc.Spec.ClusterIPs, svc.Spec.ClusterIP)
-	if !ok {
+	// ClusterIP is the first of ClusterIPs, and alone in older objects.
+	clusterIPs := parseAddrs(append(slices.Clone(svc.Spec.ClusterIPs), svc.Spec.ClusterIP), family)
+	if len(clusterIPs) == 0 {
 		return nil
 	}
 	shared := ServicePort{
-		ClusterIP:       clusterIP,
-		ExternalIPs:     parseAddrs(svc.Spec.ExternalIPs),
+		ClusterIP:       clusterIPs[0],
+		ExternalIPs:     parseAddrs(svc.Spec.ExternalIPs, family),
 		AffinityTimeout: affinity(svc),
 		InternalLocal:   svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 		ExternalLocal:   externalLocal(svc),
@@ -92,7 +97,7 @@ func servicePorts(svc *corev1.Service) []*ServicePort {
 	if shared.ExternalLocal {
 		shared.HealthCheckNodePort = uint16(svc.Spec.HealthCheckNodePort)
 	}
-	shared.LoadBalancerIPs, shared.SourceRanges = loadBalancer(svc)
+	shared.LoadBalancerIPs, shared.SourceRanges = loadBalancer(svc, family)
 	var ports []*ServicePort
 	for _, p := range svc.Spec.Ports {
 		port := shared
@@ -123,7 +128,7 @@ func affinity(svc *corev1.Service) time.Duration {
 
 // loadBalancer reads the addresses in the status. ipMode Proxy means that the
 // load balancer ends connections itself, so its address is not for us.
-func loadBalancer(svc *corev1.Service) (ips []netip.Addr, ranges []netip.Prefix) {
+func loadBalancer(svc *corev1.Service, family corev1.IPFamily) (ips []netip.Addr, ranges []netip.Prefix) {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil, nil
 	}
@@ -131,28 +136,26 @@ func loadBalancer(svc *corev1.Service) (ips []netip.Addr, ranges []netip.Prefix)
 		if ingress.IPMode != nil && *ingress.IPMode != corev1.LoadBalancerIPModeVIP {
 			continue
 		}
-		ips = append(ips, parseAddrs([]string{ingress.IP})...)
+		ips = append(ips, parseAddrs([]string{ingress.IP}, family)...)
 	}
 	for _, r := range svc.Spec.LoadBalancerSourceRanges {
-		if prefix, err := netip.ParsePrefix(strings.TrimSpace(r)); err == nil && prefix.Addr().Is4() {
+		if prefix, err := netip.ParsePrefix(strings.TrimSpace(r)); err == nil && isOf(prefix.Addr(), family) {
 			ranges = append(ranges, prefix.Masked())
 		}
 	}
 	return ips, ranges
 }
 
-func ipv4Of(ips []string, first string) (netip.Addr, bool) {
-	for _, addr := range parseAddrs(append([]string{first}, ips...)) {
-		return addr, true
-	}
-	return netip.Addr{}, false
+// isOf tells whether an address is of the family.
+func isOf(addr netip.Addr, family corev1.IPFamily) bool {
+	return addr.Is4() == (family == corev1.IPv4Protocol)
 }
 
-// parseAddrs keeps the IPv4 addresses of a list.
-func parseAddrs(list []string) []netip.Addr {
+// parseAddrs keeps the addresses of one family of a list.
+func parseAddrs(list []string, family corev1.IPFamily) []netip.Addr {
 	var addrs []netip.Addr
 	for _, s := range list {
-		if addr, err := netip.ParseAddr(s); err == nil && addr.Is4() {
+		if addr, err := netip.ParseAddr(s); err == nil && isOf(addr, family) {
 			addrs = append(addrs, addr)
 		}
 	}
@@ -161,5 +164,5 @@ func parseAddrs(list []string) []netip.Addr {
 
 // describe is a port as the log tells it: "10.96.28.255:80/TCP".
 func (p *ServicePort) describe() string {
-	return fmt.Sprintf("%s:%d/%s", p.ClusterIP, p.Port, p.Name.Protocol)
+	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(p.ClusterIP, p.Port), p.Name.Protocol)
 }

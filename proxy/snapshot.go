@@ -57,3 +57,21 @@ func (p *Port) Draining() []*Endpoint {
 	reachable := p.Reachable()
 	return filter(p.answering, func(e *Endpoint) bool { return !slices.Contains(reachable, e) })
 }
+
+// withoutLocal counts the Service ports whose traffic policy Local leaves them
+// no endpoint on this node, while others have some.
+func (s *Snapshot) withoutLocal() (internal, external int) {
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		if !p.HasEndpoints || len(p.LocalEndpoints) > 0 {
+			continue
+		}
+		if p.InternalLocal {
+			internal++
+		}
+		if p.ExternalLocal {
+			external++
+		}
+	}
+	return internal, external
+}

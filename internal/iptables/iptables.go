@@ -14,14 +14,29 @@ import (
 	"strings"
 )
 
+// Tool is the programs of one IP family, by the beginning of their names.
+type Tool string
+
+// The two families have tables of their own.
+const (
+	IPv4 Tool = "iptables"
+	IPv6 Tool = "ip6tables"
+)
+
+// Works tells whether the programs are there and the kernel has what they need.
+func (t Tool) Works(ctx context.Context) bool {
+	_, err := t.Save(ctx, "nat")
+	return err == nil
+}
+
 // Save returns one table in iptables-save's form.
-func Save(ctx context.Context, table string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "iptables-save", "-t", table)
+func (t Tool) Save(ctx context.Context, table string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, string(t)+"-save", "-t", table)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("iptables-save -t %s: %w: %s", table, err, strings.TrimSpace(stderr.String()))
+		return nil, fmt.Errorf("%s-save -t %s: %w: %s", t, table, err, strings.TrimSpace(stderr.String()))
 	}
 	return out, nil
 }
@@ -33,26 +48,27 @@ const lockWait = "5"
 // Restore applies text, one transaction a table. Chains which the text does
 // not declare stay as they are (--noflush), those it declares are emptied
 // first. On an error, which names the line, nothing of a table was applied.
-func Restore(ctx context.Context, text []byte) error {
-	cmd := exec.CommandContext(ctx, "iptables-restore", "--noflush", "--wait", lockWait)
+func (t Tool) Restore(ctx context.Context, text []byte) error {
+	cmd := exec.CommandContext(ctx, string(t)+"-restore", "--noflush", "--wait", lockWait)
 	cmd.Stdin = bytes.NewReader(text)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	if err := cmd.Run(); err != nil {
-		return &RestoreError{Stderr: strings.TrimSpace(stderr.String()), Text: text, err: err}
+		return &RestoreError{Tool: t, Stderr: strings.TrimSpace(stderr.String()), Text: text, err: err}
 	}
 	return nil
 }
 
 // RestoreError is a refusal by iptables-restore with what it was given.
 type RestoreError struct {
+	Tool   Tool
 	Stderr string
 	Text   []byte
 	err    error
 }
 
 func (e *RestoreError) Error() string {
-	return fmt.Sprintf("iptables-restore: %v: %s", e.err, e.Stderr)
+	return fmt.Sprintf("%s-restore: %v: %s", e.Tool, e.err, e.Stderr)
 }
 
 func (e *RestoreError) Unwrap() error { return e.err }

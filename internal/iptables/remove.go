@@ -10,10 +10,10 @@ import (
 
 // Remove deletes every chain whose name begins with one of the prefixes, and the
 // jumps to them, from the given tables; all else stays.
-func Remove(ctx context.Context, tables []string, prefixes ...string) error {
+func (t Tool) Remove(ctx context.Context, tables []string, prefixes ...string) error {
 	var text bytes.Buffer
 	for _, table := range tables {
-		saved, err := Save(ctx, table)
+		saved, err := t.Save(ctx, table)
 		if err != nil {
 			return err
 		}
@@ -22,7 +22,7 @@ func Remove(ctx context.Context, tables []string, prefixes ...string) error {
 	if text.Len() == 0 {
 		return nil
 	}
-	if err := Restore(ctx, text.Bytes()); err != nil {
+	if err := t.Restore(ctx, text.Bytes()); err != nil {
 		return fmt.Errorf("remove rules: %w", err)
 	}
 	return nil

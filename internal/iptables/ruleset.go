@@ -54,6 +54,30 @@ func (t *Table) Rules() int {
 	return n
 }
 
+// Count is how much of a table a text writes.
+type Count struct{ Chains, Rules int }
+
+// Written counts the chains and rules in a text for Restore, by table.
+func Written(text []byte) map[string]Count {
+	counts, table := map[string]Count{}, ""
+	for line := range bytes.Lines(text) {
+		c := counts[table]
+		switch line[0] {
+		case '*':
+			table = string(bytes.TrimSpace(line[1:]))
+			continue
+		case ':':
+			c.Chains++
+		case '-':
+			if line[1] == 'A' {
+				c.Rules++
+			}
+		}
+		counts[table] = c
+	}
+	return counts
+}
+
 // Difference is what iptables-restore --noflush needs to get from old to new:
 // for each chain that is new or has changed its declaration, which empties it,
 // and its rules; then the chains which are gone. It is empty when nothing has

@@ -3,11 +3,18 @@ package iptables
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podarium/podarium/internal/iptables"
 )
 
 // Config is what changes the rules besides the Services.
 type Config struct {
-	// NodeIP is the node's own address.
+	// Family is that of the addresses and of the tables; "" means IPv4.
+	Family corev1.IPFamily
+	// NodeIP is the node's own address. Not valid: it has none in this family.
 	NodeIP netip.Addr
 	// LocalPods is where pods' packets come from that need no masquerade: the
 	// cluster CIDR, or this node's pod CIDR. Not valid: unknown.
@@ -31,8 +38,35 @@ func (c Config) mark() string { return fmt.Sprintf("%#x/%#x", 1<<c.MasqueradeBit
 
 // loopbackNodePorts tells whether node ports are to answer on 127.0.0.1, which
 // needs the sysctl route_localnet and, against what that opens, KUBE-FIREWALL.
+// For ::1 there is no such sysctl.
 func (c Config) loopbackNodePorts() bool {
-	return c.LocalhostNodePorts && len(c.NodePortAddresses) == 0
+	return c.LocalhostNodePorts && c.everyNodePortAddress() && c.Family != corev1.IPv6Protocol
+}
+
+// everyNodePortAddress tells whether all addresses of the node take node ports.
+func (c Config) everyNodePortAddress() bool {
+	return len(c.NodePortAddresses) == 0 || slices.ContainsFunc(c.NodePortAddresses, func(r netip.Prefix) bool { return r.Bits() == 0 })
+}
+
+// family is what rules of IPv4 and IPv6 write differently.
+type family struct {
+	tool     iptables.Tool
+	single   string // prefix length of one address
+	loopback string
+	reject   string
+	affinity string // which bits of a client's address count: all
+}
+
+var (
+	ipv4 = family{iptables.IPv4, "/32", "127.0.0.0/8", "icmp-port-unreachable", "255.255.255.255"}
+	ipv6 = family{iptables.IPv6, "/128", "::1/128", "icmp6-port-unreachable", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
+)
+
+func (c Config) family() family {
+	if c.Family == corev1.IPv6Protocol {
+		return ipv6
+	}
+	return ipv4
 }
 
 // node is what a node has that rules depend on.

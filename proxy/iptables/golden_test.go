@@ -8,27 +8,53 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/iptables"
+	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
 
-// TestSituations: our rules must be kube-proxy's in the kernel's own words: by
-// a full sync of the objects, and also step by step, over what was there
-// before, where the situation has earlier states.
+// TestSituations: our rules must be kube-proxy's in the kernel's own words.
 func TestSituations(t *testing.T) {
-	for _, s := range proxytest.Situations(t) {
-		t.Run(s.Name, func(t *testing.T) {
-			node := newNode(t, s.Flags)
-			for _, objects := range append(s.Before, s.Objects) {
-				node.sync(t, objects)
-			}
-			if diff := cmp.Diff(s.Rules["iptables"], normalise(node.saved(t))); diff != "" {
-				t.Errorf("rules differ (-kube-proxy +ours):\n%s", diff)
-			}
+	for _, m := range []struct {
+		file   string
+		family corev1.IPFamily
+		tool   iptables.Tool
+	}{
+		{"iptables", corev1.IPv4Protocol, iptables.IPv4},
+		{"ip6tables", corev1.IPv6Protocol, iptables.IPv6},
+	} {
+		t.Run(m.file, func(t *testing.T) {
+			proxytest.Mode{
+				Name: m.file, Family: m.family,
+				New: func(t *testing.T, flags proxytest.Flags) proxy.Backend {
+					t.Helper()
+					return newBackend(t, m.family, flags)
+				},
+				Rules: func(t *testing.T) string {
+					t.Helper()
+					return normalise(saved(t, m.tool))
+				},
+			}.TestSituations(t)
 		})
 	}
+}
+
+func newBackend(t *testing.T, family corev1.IPFamily, flags proxytest.Flags) *Backend {
+	t.Helper()
+	cfg := Config{
+		Family: family, MasqueradeBit: 14, LocalPods: flags.LocalPods, MasqueradeAll: flags.MasqueradeAll,
+		LocalhostNodePorts: flags.LocalhostNodePorts, NodePortAddresses: flags.NodePortAddresses,
+	}
+	if family == corev1.IPv4Protocol {
+		cfg.NodeIP = netip.MustParseAddr("192.168.56.11")
+	}
+	backend, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return backend
 }
 
 // testNode is node-1 with a backend.
@@ -39,29 +65,7 @@ type testNode struct {
 func newNode(t *testing.T, flags []string) *testNode {
 	t.Helper()
 	proxytest.Node(t)
-	cfg := Config{MasqueradeBit: 14, LocalhostNodePorts: true, NodeIP: netip.MustParseAddr("192.168.56.11")}
-	for _, flag := range flags {
-		name, value, _ := strings.Cut(flag, "=")
-		switch name {
-		case "--cluster-cidr":
-			cfg.LocalPods = netip.MustParsePrefix(value)
-		case "--detect-local-mode": // NodeCIDR: node-1's own
-			cfg.LocalPods = netip.MustParsePrefix("10.244.1.0/24")
-		case "--masquerade-all":
-			cfg.MasqueradeAll = true
-		case "--iptables-localhost-nodeports":
-			cfg.LocalhostNodePorts = value == "true"
-		case "--nodeport-addresses":
-			cfg.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix(value)}
-		default:
-			t.Fatalf("flag %q is not known to this test", flag)
-		}
-	}
-	backend, err := New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &testNode{backend}
+	return &testNode{newBackend(t, corev1.IPv4Protocol, proxytest.ParseFlags(t, corev1.IPv4Protocol, flags))}
 }
 
 func (n *testNode) sync(t *testing.T, objects string) {
@@ -73,9 +77,14 @@ func (n *testNode) sync(t *testing.T, objects string) {
 
 func (n *testNode) saved(t *testing.T) string {
 	t.Helper()
+	return saved(t, iptables.IPv4)
+}
+
+func saved(t *testing.T, tool iptables.Tool) string {
+	t.Helper()
 	var all strings.Builder
 	for _, table := range []string{"nat", "filter", "mangle"} {
-		saved, err := iptables.Save(context.Background(), table)
+		saved, err := tool.Save(context.Background(), table)
 		if err != nil {
 			t.Fatal(err)
 		}

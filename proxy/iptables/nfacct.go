@@ -1,6 +1,7 @@
 package iptables
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -12,18 +13,22 @@ import (
 const (
 	nfnlSubsysAcct = 7
 	nfnlMsgAcctNew = 0
+	nfnlMsgAcctGet = 1
 	nfacctName     = 1
 	nfacctPackets  = 2
 	nfacctBytes    = 3
 )
 
-// counters are what rules count with `-m nfacct`; they must exist before the
-// rules which name them. `nfacct list` shows them.
-var counters = []string{"ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"}
+// What rules count with `-m nfacct`; `nfacct list` shows them.
+const (
+	invalidCounter   = "ct_state_invalid_dropped_pkts"
+	localhostCounter = "localhost_nps_accepted_pkts"
+)
 
-// makeCounters makes them, each once. It fails on a kernel without nfacct.
+// makeCounters makes them, each once: they must exist before the rules which
+// name them. It fails on a kernel without nfacct.
 func makeCounters() error {
-	for _, name := range counters {
+	for _, name := range []string{invalidCounter, localhostCounter} {
 		request := nl.NewNetlinkRequest(nfnlSubsysAcct<<8|nfnlMsgAcctNew, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 		request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
 		request.AddData(nl.NewRtAttr(nfacctName, nl.ZeroTerminated(name)))
@@ -34,4 +39,33 @@ func makeCounters() error {
 		}
 	}
 	return nil
+}
+
+// readCounters reads the packets of all counters.
+func readCounters() (map[string]uint64, error) {
+	request := nl.NewNetlinkRequest(nfnlSubsysAcct<<8|nfnlMsgAcctGet, unix.NLM_F_DUMP)
+	request.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
+	messages, err := request.Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil {
+		return nil, fmt.Errorf("list counters: %w", err)
+	}
+	packets := map[string]uint64{}
+	for _, m := range messages {
+		attributes, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
+		if err != nil {
+			return nil, fmt.Errorf("read counter: %w", err)
+		}
+		var name string
+		var n uint64
+		for _, a := range attributes {
+			switch a.Attr.Type & nl.NLA_TYPE_MASK {
+			case nfacctName:
+				name = nl.BytesToString(a.Value)
+			case nfacctPackets:
+				n = binary.BigEndian.Uint64(a.Value)
+			}
+		}
+		packets[name] = n
+	}
+	return packets, nil
 }

@@ -227,7 +227,7 @@ func TestRuleCounts(t *testing.T) {
 			if got[0].Rules() != filter || got[1].Rules() != nat {
 				t.Errorf("%d services × %d endpoints: filter %d, nat %d, want %d, %d", services, endpoints, got[0].Rules(), got[1].Rules(), filter, nat)
 			}
-			saved, err := iptables.Save(context.Background(), "nat")
+			saved, err := iptables.IPv4.Save(context.Background(), "nat")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,7 +10,7 @@ import (
 // plan turns a snapshot into the rules it means. It is pure: the same
 // arguments give the same text, and nothing is looked up.
 func plan(snapshot *proxy.Snapshot, cfg Config, node node) *iptables.Ruleset {
-	p := &planner{cfg: cfg, node: node, large: snapshot.Endpoints > largeCluster}
+	p := &planner{cfg: cfg, family: cfg.family(), node: node, large: snapshot.Endpoints > largeCluster}
 	p.filter, p.nat = iptables.NewTable("filter"), iptables.NewTable("nat")
 	mangle := iptables.NewTable("mangle")
 	for _, table := range []*iptables.Table{p.filter, p.nat, mangle} {
@@ -30,6 +30,7 @@ func plan(snapshot *proxy.Snapshot, cfg Config, node node) *iptables.Ruleset {
 // planner collects the rules of one snapshot.
 type planner struct {
 	cfg    Config
+	family family
 	node   node
 	large  bool
 	filter *iptables.Table
@@ -46,7 +47,7 @@ func (p *planner) fixedFilterRules() {
 	}
 	// A packet conntrack calls invalid will not be translated back; passed on,
 	// it would make the other side reset a good connection.
-	p.filter.Add(forwardChain, "-m conntrack --ctstate INVALID", p.count("ct_state_invalid_dropped_pkts"), "-j DROP")
+	p.filter.Add(forwardChain, "-m conntrack --ctstate INVALID", p.count(invalidCounter), "-j DROP")
 	p.filter.Add(forwardChain, comment("kubernetes forwarding rules"), "-m mark --mark", p.cfg.mark(), "-j ACCEPT")
 	p.filter.Add(forwardChain, comment("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
 }
@@ -149,7 +150,7 @@ func (p *planner) nodePort(port *proxy.Port) {
 	proto := "-p " + port.LowerProtocol()
 	if port.HasEndpoints {
 		target := serviceChain(externalPrefix, port)
-		if counter := p.count("localhost_nps_accepted_pkts"); counter != "" && p.cfg.loopbackNodePorts() {
+		if counter := p.count(localhostCounter); counter != "" && p.cfg.loopbackNodePorts() {
 			p.nat.Add(nodePortsChain, "-d 127.0.0.0/8", proto, comment(port.Name.String()), dport(port, port.NodePort), counter, "-j", target)
 		}
 		p.nat.Add(nodePortsChain, proto, comment(port.Name.String()), dport(port, port.NodePort), "-j", target)
@@ -176,7 +177,7 @@ func (p *planner) refuse(chain string, port *proxy.Port, destination, extra stri
 		p.filter.Add(chain, destination, comment(port.Name.String()+" has no local endpoints"), extra, dport(port, number), "-j DROP")
 		return
 	}
-	p.filter.Add(chain, destination, comment(port.Name.String()+" has no endpoints"), extra, dport(port, number), "-j REJECT --reject-with icmp-port-unreachable")
+	p.filter.Add(chain, destination, comment(port.Name.String()+" has no endpoints"), extra, dport(port, number), "-j REJECT --reject-with "+p.family.reject)
 }
 
 // masqueradeClusterIP: who is not a pod and talks to a ClusterIP (the node
@@ -238,7 +239,7 @@ func (p *planner) firewallChain(port *proxy.Port) {
 	if fromNode {
 		// The node may have the address itself, and would then be its own client.
 		for _, ip := range port.LoadBalancerIPs {
-			p.nat.Add(chain, "-s", ip.String()+"/32", comment(port.Name.String()+" loadbalancer IP"), "-j", external)
+			p.nat.Add(chain, "-s", ip.String()+p.family.single, comment(port.Name.String()+" loadbalancer IP"), "-j", external)
 		}
 	}
 	p.nat.Add(chain, comment("other traffic to "+port.Name.String()+" will be dropped by "+proxyFirewallChain))
@@ -254,7 +255,7 @@ func (p *planner) balance(chain string, port *proxy.Port, endpoints []*proxy.End
 		for _, e := range endpoints {
 			name := endpointChain(port, e)
 			p.nat.Add(chain, p.endpointComment(port.Name.String()+" -> "+e.String()),
-				fmt.Sprintf("-m recent --rcheck --seconds %d --reap --name %s --mask 255.255.255.255 --rsource -j %s", seconds, name, name))
+				fmt.Sprintf("-m recent --rcheck --seconds %d --reap --name %s --mask %s --rsource -j %s", seconds, name, p.family.affinity, name))
 		}
 	}
 	for i, e := range endpoints {
@@ -271,10 +272,10 @@ func (p *planner) balance(chain string, port *proxy.Port, endpoints []*proxy.End
 func (p *planner) endpoint(port *proxy.Port, e *proxy.Endpoint) {
 	chain := endpointChain(port, e)
 	p.nat.Declare(chain)
-	p.nat.Add(chain, "-s", e.Address.Addr().String()+"/32", p.endpointComment(port.Name.String()), "-j", markMasqChain)
+	p.nat.Add(chain, "-s", e.Address.Addr().String()+p.family.single, p.endpointComment(port.Name.String()), "-j", markMasqChain)
 	remember := ""
 	if port.AffinityTimeout > 0 {
-		remember = fmt.Sprintf("-m recent --set --name %s --mask 255.255.255.255 --rsource", chain)
+		remember = fmt.Sprintf("-m recent --set --name %s --mask %s --rsource", chain, p.family.affinity)
 	}
 	proto := port.LowerProtocol()
 	p.nat.Add(chain, "-p", proto, p.endpointComment(port.Name.String()), remember, "-m", proto, "-j DNAT --to-destination", e.String())
@@ -285,20 +286,20 @@ func (p *planner) endpoint(port *proxy.Port, e *proxy.Endpoint) {
 func (p *planner) nodePortsJump() {
 	words := comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
 	switch {
-	case len(p.cfg.NodePortAddresses) > 0:
+	case !p.cfg.everyNodePortAddress():
 		for _, addr := range p.node.nodePorts {
-			p.nat.Add(servicesChain, "-d", addr.String()+"/32", words, "-j", nodePortsChain)
+			p.nat.Add(servicesChain, "-d", addr.String()+p.family.single, words, "-j", nodePortsChain)
 		}
-	case p.cfg.LocalhostNodePorts:
+	case p.cfg.loopbackNodePorts():
 		p.nat.Add(servicesChain, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
 	default:
-		p.nat.Add(servicesChain, "! -d 127.0.0.0/8", words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
+		p.nat.Add(servicesChain, "! -d", p.family.loopback, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
 	}
 }
 
 // destination and dport are the two halves of "is for this port".
 func (p *planner) destination(port *proxy.Port, ip string) string {
-	return "-d " + ip + "/32 -p " + port.LowerProtocol()
+	return "-d " + ip + p.family.single + " -p " + port.LowerProtocol()
 }
 
 func dport(port *proxy.Port, number uint16) string {

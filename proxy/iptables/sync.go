@@ -1,13 +1,16 @@
 package iptables
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
-	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/proxy"
@@ -20,6 +23,7 @@ type Backend struct {
 	cfg     Config
 	nfacct  bool
 	applied *iptables.Ruleset
+	counts  counts
 }
 
 // tables in which something of ours is, mangle only the canary.
@@ -42,13 +46,13 @@ func New(cfg Config) (*Backend, error) {
 
 // Sync makes the rules be those of the snapshot.
 func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
-	began := time.Now()
-	addresses, err := proxy.NodePortAddresses(b.cfg.NodePortAddresses)
+	addresses, err := b.nodePortAddresses()
 	if err != nil {
 		return err
 	}
 	wanted := plan(snapshot, b.cfg, node{nodePorts: addresses, nfacct: b.nfacct})
 	full := b.applied == nil
+	slog.Info("Syncing iptables rules", "ipFamily", b.name(), "fullSync", full)
 	var text []byte
 	if full {
 		text, err = b.fullText(ctx, wanted)
@@ -62,12 +66,15 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 		return nil
 	}
 	b.applied = nil // until we know better
-	if err := iptables.Restore(ctx, text); err != nil {
+	written := iptables.Written(text)
+	slog.Info("Reloading service iptables data", "ipFamily", b.name(), "numServices", len(snapshot.Ports), "numEndpoints", snapshot.Endpoints,
+		"numFilterChains", written["filter"].Chains, "numFilterRules", written["filter"].Rules,
+		"numNATChains", written["nat"].Chains, "numNATRules", written["nat"].Rules)
+	if err := b.cfg.family().tool.Restore(ctx, text); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	b.applied = wanted
-	slog.Info("rules applied", "full", full, "servicePorts", len(snapshot.Ports), "endpoints", snapshot.Endpoints,
-		"filterRules", wanted.Tables[0].Rules(), "natRules", wanted.Tables[1].Rules(), "elapsed", time.Since(began).Round(time.Microsecond))
+	b.counts.record(wanted, written)
 	return nil
 }
 
@@ -75,7 +82,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 func (b *Backend) fullText(ctx context.Context, wanted *iptables.Ruleset) ([]byte, error) {
 	saved := map[string]string{}
 	for _, table := range wanted.Tables {
-		text, err := iptables.Save(ctx, table.Name)
+		text, err := b.cfg.family().tool.Save(ctx, table.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -94,7 +101,7 @@ func isOwn(chain string) bool {
 // when it is gone, so is everything else in its table.
 func (b *Backend) Check(ctx context.Context) (bool, error) {
 	for _, table := range tables {
-		saved, err := iptables.Save(ctx, table)
+		saved, err := b.cfg.family().tool.Save(ctx, table)
 		if err != nil {
 			return false, err
 		}
@@ -104,4 +111,17 @@ func (b *Backend) Check(ctx context.Context) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+// nodePortAddresses are those which take node ports, when it is not all.
+func (b *Backend) nodePortAddresses() ([]netip.Addr, error) {
+	if b.cfg.everyNodePortAddress() {
+		return nil, nil
+	}
+	return proxy.NodePortAddresses(b.cfg.NodePortAddresses)
+}
+
+// name of the IP family, as the log and the metrics have it.
+func (b *Backend) name() string {
+	return string(cmp.Or(b.cfg.Family, corev1.IPv4Protocol))
 }

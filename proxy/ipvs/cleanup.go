@@ -29,7 +29,7 @@ func Cleanup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find interface %s: %w", device, err)
 	}
-	if err := iptables.Remove(ctx, []string{"filter", "nat"}, "KUBE-"); err != nil {
+	if err := iptables.IPv4.Remove(ctx, []string{"filter", "nat"}, "KUBE-"); err != nil {
 		return err
 	}
 	if err := destroySets(ctx); err != nil {

@@ -1,23 +1,17 @@
 package ipvs
 
 import (
-	"flag"
 	"maps"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
-
-var update = flag.Bool("update", false, "rewrite the plans in ../testdata")
 
 // nodeAddresses are node-1's.
 var nodeAddresses = []netip.Addr{netip.MustParseAddr("192.168.56.11")}
@@ -29,29 +23,14 @@ func TestSituations(t *testing.T) {
 	for _, s := range proxytest.Situations(t) {
 		t.Run(s.Name, func(t *testing.T) {
 			got := text(plan(proxytest.Snapshot(t, s.Objects), config(t, s.Flags), nodeAddresses))
-			if *update {
-				rewrite(t, s.Name, got)
+			if *proxytest.Update {
+				s.Rewrite(t, "ipvs", got)
 				return
 			}
 			if diff := cmp.Diff(s.Rules["ipvs"], got); diff != "" {
 				t.Errorf("the plan differs (-written +planned; go test ./proxy/ipvs -update rewrites it):\n%s", diff)
 			}
 		})
-	}
-}
-
-// rewrite puts the plan into the situation's file.
-func rewrite(t *testing.T, name, plan string) {
-	t.Helper()
-	path := filepath.Join("../testdata", name+".txtar")
-	archive, err := txtar.ParseFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "ipvs.txt" })
-	archive.Files = append(archive.Files, txtar.File{Name: "ipvs.txt", Data: []byte(plan)})
-	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-		t.Fatal(err)
 	}
 }
 

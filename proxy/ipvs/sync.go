@@ -81,14 +81,14 @@ func (b *Backend) prepare(ctx context.Context, want *Plan) (*state, error) {
 	}
 	saved := map[string]string{}
 	for _, table := range want.Rules.Tables {
-		text, err := iptables.Save(ctx, table.Name)
+		text, err := iptables.IPv4.Save(ctx, table.Name)
 		if err != nil {
 			return nil, err
 		}
 		saved[table.Name] = string(text)
 	}
 	none := func(string) bool { return false } // no chain of ours comes and goes
-	if err := iptables.Restore(ctx, iptables.Everything(want.Rules, saved, jumps(), none)); err != nil {
+	if err := iptables.IPv4.Restore(ctx, iptables.Everything(want.Rules, saved, jumps(), none)); err != nil {
 		return nil, fmt.Errorf("apply rules: %w", err)
 	}
 	have, err := b.read(ctx)
@@ -147,7 +147,7 @@ func restoreRules(ctx context.Context, text []byte) error {
 	if len(text) == 0 {
 		return nil
 	}
-	if err := iptables.Restore(ctx, text); err != nil {
+	if err := iptables.IPv4.Restore(ctx, text); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	return nil
@@ -215,7 +215,7 @@ func (s *state) equals(have *state) bool {
 // every jump is there.
 func (b *Backend) rulesIntact(ctx context.Context) (bool, error) {
 	for _, table := range b.applied.Rules.Tables {
-		saved, err := iptables.Save(ctx, table.Name)
+		saved, err := iptables.IPv4.Save(ctx, table.Name)
 		if err != nil {
 			return false, err
 		}

@@ -97,7 +97,7 @@ func (n *node) apply(o order) error {
 // serveNode is that process. It is the real model, applier and backend; only
 // the API server is missing.
 func serveNode(mode, name string) int {
-	p := &nodeProxy{mode: mode, name: name, model: proxy.NewModel(name)}
+	p := &nodeProxy{mode: mode, name: name, model: proxy.NewModel(name, corev1.IPv4Protocol)}
 	for _, pod := range pods {
 		if pod.node == name {
 			p.model.SetZone(pod.zone)
@@ -128,6 +128,7 @@ type nodeProxy struct {
 	now        order
 	backend    proxy.Backend
 	applier    *proxy.Applier
+	checks     *proxy.HealthChecks
 }
 
 func (p *nodeProxy) obey(ctx context.Context, o order) error {
@@ -162,7 +163,10 @@ func (p *nodeProxy) restart(ctx context.Context, f flags) error {
 	if err != nil {
 		return err
 	}
-	p.backend, p.applier = backend, proxy.NewApplier(backend)
+	if p.checks == nil {
+		p.checks = proxy.NewHealthChecks(nil, func() bool { return true })
+	}
+	p.backend, p.applier = backend, proxy.NewApplier(corev1.IPv4Protocol, backend, p.checks)
 	return nil
 }
 

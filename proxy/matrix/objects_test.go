@@ -86,6 +86,8 @@ func externalLocal(s *corev1.Service) {
 	s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
 }
 
+func healthCheckNodePort(s *corev1.Service) { s.Spec.HealthCheckNodePort = 31234 }
+
 func publishNotReady(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }
 
 // endpoint is one of the pods, ready.

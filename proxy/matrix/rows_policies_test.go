@@ -50,6 +50,11 @@ func policyRows() []row {
 			cells{"pod-b saw pod-a | pod-d saw pod-a", "pod-b saw pod-c | pod-d saw pod-c", "pod-b saw node-1 | pod-d saw node-1", "pod-b saw client"},
 			cells{"pod-b saw node-1 | pod-d saw node-1", "pod-b saw node-2 | pod-d saw node-2", "pod-b saw node-1 | pod-d saw node-1", "pod-b saw node-1"}),
 			cells{"pod-b saw pod-a", "pod-d saw pod-c", "pod-b saw node-1", "pod-b saw client"})},
+		{name: "F2 healthCheckNodePort, an endpoint here", service: service(loadBalancer("203.0.113.10"), externalLocal, healthCheckNodePort), slice: two, to: "http 192.168.56.11:31234", expected: everywhere(
+			cells{"200, 1 local", "200, 1 local", "200, 1 local", "200, 1 local"})},
+		{name: "F2 healthCheckNodePort, none here", service: service(loadBalancer("203.0.113.10"), externalLocal, healthCheckNodePort), slice: slice(podD), to: "http 192.168.56.11:31234", expected: everywhere(
+			cells{"503, 0 local", "503, 0 local", "503, 0 local", "503, 0 local"})},
+		{name: "F2 healthCheckNodePort, closed with the Service's policy", service: service(loadBalancer("203.0.113.10")), slice: slice(podD), to: "http 192.168.56.11:31234", expected: everywhere(refused)},
 		{name: "F2 loadBalancerSourceRanges, of outside clients", service: service(loadBalancer("203.0.113.10"), sourceRanges("198.51.100.0/24")), slice: slice(podB), to: externalPortal, expected: everywhere(
 			cells{"no answer", "no answer", "no answer", "pod-b saw node-1"})},
 		{name: "F2 loadBalancerSourceRanges, of the cluster", service: service(loadBalancer("203.0.113.10"), sourceRanges("10.244.0.0/16", "192.168.56.0/24")), slice: slice(podB), to: externalPortal, expected: everywhere(

@@ -46,7 +46,7 @@ var features = []string{
 	"F1 ClusterIP, TCP", "F1 ClusterIP, UDP", "F1 multi-port", "F1 same port on TCP and UDP", "F1 NodePort", "F1 LoadBalancer status IP",
 	"F1 LoadBalancer, ipMode Proxy", "F1 externalIPs", "F1 ExternalName", "F1 headless", "F1 label service-proxy-name", "F1 label headless",
 	"F2 sessionAffinity ClientIP", "F2 sessionAffinity switched", "F2 internalTrafficPolicy", "F2 externalTrafficPolicy Local",
-	"F2 loadBalancerSourceRanges", "F2 trafficDistribution PreferSameZone", "F2 trafficDistribution PreferSameNode",
+	"F2 healthCheckNodePort", "F2 loadBalancerSourceRanges", "F2 trafficDistribution PreferSameZone", "F2 trafficDistribution PreferSameNode",
 	"F2 publishNotReadyAddresses", "F2 terminating", "F2 never an endpoint that is not ready",
 	"F3 no endpoints, ClusterIP", "F3 no endpoints, NodePort", "F3 hairpin", "F3 masquerade",
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -103,6 +104,8 @@ func ask(path, to string, wait time.Duration) string {
 		heard, err = askTCP(ctx, path, address)
 	case "udp":
 		heard, err = askUDP(ctx, path, address)
+	case "http":
+		heard, err = askHTTP(ctx, path, address)
 	default:
 		err = fmt.Errorf("protocol %q is not known to this test", protocol)
 	}
@@ -133,6 +136,27 @@ func askTCP(ctx context.Context, path, address string) (string, error) {
 	}
 	heard, err := io.ReadAll(conn)
 	return string(heard), err
+}
+
+// askHTTP asks a health check node port; the answer is its code and how many
+// endpoints are local.
+func askHTTP(ctx context.Context, path, address string) (string, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return netns.Dial(ctx, path, network, address)
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/", nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	return fmt.Sprintf("%d, %s local", response.StatusCode, response.Header.Get("X-Load-Balancing-Endpoint-Weight")), nil
 }
 
 // askUDP asks again every second, for a packet may get lost. One that a rule of

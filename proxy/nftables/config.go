@@ -3,12 +3,18 @@ package nftables
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Config is what changes the rules besides the Services.
 type Config struct {
+	// Family is that of the addresses and of the table; "" means IPv4.
+	Family corev1.IPFamily
 	// NodeIP is the node's own address; it takes node ports when no ranges say
-	// otherwise.
+	// otherwise. Not valid: the node has none in this family, and all its
+	// addresses take them.
 	NodeIP netip.Addr
 	// LocalPods is where pods' packets come from that need no masquerade. Not
 	// valid: unknown.
@@ -27,3 +33,33 @@ type Config struct {
 
 // mark as nft prints it.
 func (c Config) mark() string { return fmt.Sprintf("0x%08x", 1<<c.MasqueradeBit) }
+
+// family is what rules of IPv4 and IPv6 write differently.
+type family struct {
+	ip       string // the table's family, and what stands before saddr and daddr
+	addrType string
+	loopback string // never takes node ports in this mode
+}
+
+var (
+	ipv4 = family{"ip", "ipv4_addr", "127.0.0.0/8"}
+	ipv6 = family{"ip6", "ipv6_addr", "::1"}
+)
+
+func (c Config) family() family {
+	if c.Family == corev1.IPv6Protocol {
+		return ipv6
+	}
+	return ipv4
+}
+
+// table is "ip kube-proxy" or "ip6 kube-proxy".
+func (f family) table() string { return f.ip + " " + table }
+
+// everyNodePortAddress tells whether all addresses of the node take node ports.
+func (c Config) everyNodePortAddress() bool {
+	if len(c.NodePortAddresses) == 0 {
+		return !c.NodeIP.IsValid()
+	}
+	return slices.ContainsFunc(c.NodePortAddresses, func(r netip.Prefix) bool { return r.Bits() == 0 })
+}

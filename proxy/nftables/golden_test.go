@@ -1,87 +1,63 @@
 package nftables
 
 import (
-	"context"
 	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/netns/nstest"
+	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
 
-// TestSituations: our table must be kube-proxy's in the kernel's own words: by
-// a full sync of the objects, step by step over what was there before, and
-// after a restart that knows nothing.
+// TestSituations: our table must be kube-proxy's in the kernel's own words.
 func TestSituations(t *testing.T) {
-	for _, s := range proxytest.Situations(t) {
-		t.Run(s.Name, func(t *testing.T) {
-			node := newNode(t, s.Flags)
-			for _, objects := range append(s.Before, s.Objects) {
-				node.sync(t, objects)
-			}
-			if diff := cmp.Diff(s.Rules["nftables"], ruleset(t)); diff != "" {
-				t.Errorf("rules differ (-kube-proxy +ours):\n%s", diff)
-			}
-			node.backend = New(node.backend.cfg)
-			node.sync(t, s.Objects)
-			if diff := cmp.Diff(s.Rules["nftables"], ruleset(t)); diff != "" {
-				t.Errorf("rules differ after a restart (-kube-proxy +ours):\n%s", diff)
-			}
+	for _, m := range []struct {
+		file   string
+		family corev1.IPFamily
+	}{
+		{"nftables", corev1.IPv4Protocol},
+		{"nftables-ip6", corev1.IPv6Protocol},
+	} {
+		t.Run(m.file, func(t *testing.T) {
+			proxytest.Mode{
+				Name: m.file, Family: m.family,
+				New: func(t *testing.T, flags proxytest.Flags) proxy.Backend {
+					t.Helper()
+					return newBackend(m.family, flags)
+				},
+				Rules: func(t *testing.T) string {
+					t.Helper()
+					return ruleset(t, Config{Family: m.family}.family())
+				},
+			}.TestSituations(t)
 		})
 	}
 }
 
-// testNode is node-1 with a backend.
-type testNode struct {
-	backend *Backend
-}
-
-func newNode(t *testing.T, flags []string) *testNode {
-	t.Helper()
-	proxytest.Node(t)
+func newBackend(f corev1.IPFamily, flags proxytest.Flags) *Backend {
 	cfg := Config{
-		MasqueradeBit: 14,
-		NodeIP:        netip.MustParseAddr("192.168.56.11"),
-		ServiceCIDRs:  []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+		Family: f, MasqueradeBit: 14, LocalPods: flags.LocalPods, MasqueradeAll: flags.MasqueradeAll,
+		NodePortAddresses: flags.NodePortAddresses,
 	}
-	for _, flag := range flags {
-		name, value, _ := strings.Cut(flag, "=")
-		switch name {
-		case "--cluster-cidr":
-			cfg.LocalPods = netip.MustParsePrefix(value)
-		case "--detect-local-mode": // NodeCIDR: node-1's own
-			cfg.LocalPods = netip.MustParsePrefix("10.244.1.0/24")
-		case "--masquerade-all":
-			cfg.MasqueradeAll = true
-		case "--iptables-localhost-nodeports": // means nothing in this mode
-		case "--nodeport-addresses":
-			cfg.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix(value)}
-		default:
-			t.Fatalf("flag %q is not known to this test", flag)
-		}
+	if f == corev1.IPv4Protocol {
+		cfg.NodeIP = netip.MustParseAddr("192.168.56.11")
+		cfg.ServiceCIDRs = []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}
 	}
-	return &testNode{New(cfg)}
-}
-
-func (n *testNode) sync(t *testing.T, objects string) {
-	t.Helper()
-	if err := n.backend.Sync(context.Background(), proxytest.Snapshot(t, objects)); err != nil {
-		t.Fatal(err)
-	}
+	return New(cfg)
 }
 
 // ruleset is `nft list ruleset`, made comparable: sets, maps and chains by kind
 // and name, elements in order.
-func ruleset(t *testing.T) string {
+func ruleset(t *testing.T, f family) string {
 	t.Helper()
 	var head, blocks []string
 	var block strings.Builder
-	for line := range strings.Lines(nstest.Run(t, "nft", "list", "table", "ip", table)) {
+	for line := range strings.Lines(nstest.Run(t, "nft", "list", "table", f.ip, table)) {
 		switch {
 		case block.Len() > 0:
 			block.WriteString(line)

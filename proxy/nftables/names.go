@@ -39,7 +39,6 @@ const (
 	externalPrefix       = "external-" // what comes from outside to it
 	firewallPrefix       = "firewall-" // its load balancer's source ranges
 	endpointPrefix       = "endpoint-" // one endpoint, only with session affinity
-	verdictMapType       = "type ipv4_addr . inet_proto . inet_service : verdict ;"
 	nodePortVerdictsType = "type inet_proto . inet_service : verdict ;"
 )
 

@@ -12,7 +12,7 @@ import (
 // arguments give the same text, and nothing is looked up. nodePorts are the
 // addresses of this node that take node ports.
 func plan(snapshot *proxy.Snapshot, cfg Config, nodePorts []netip.Addr) *Ruleset {
-	p := &planner{cfg: cfg, rules: newRuleset()}
+	p := &planner{cfg: cfg, family: cfg.family(), rules: newRuleset(cfg.family().table())}
 	p.hooks()
 	p.maps(nodePorts)
 	p.fixedRules()
@@ -24,8 +24,9 @@ func plan(snapshot *proxy.Snapshot, cfg Config, nodePorts []netip.Addr) *Ruleset
 
 // planner collects the rules of one snapshot.
 type planner struct {
-	cfg   Config
-	rules *Ruleset
+	cfg    Config
+	family family
+	rules  *Ruleset
 }
 
 // hooks are where packets enter: before and after routing for NAT, and around
@@ -53,43 +54,54 @@ func (p *planner) hooks() {
 }
 
 func (p *planner) maps(nodePorts []netip.Addr) {
-	r := p.rules
-	r.set("set", clusterIPsSet, `type ipv4_addr ; comment "Active ClusterIPs" ;`)
-	r.set("set", hairpinSet, `type ipv4_addr . ipv4_addr . inet_proto . inet_service ; comment "service hairpin connections" ;`)
-	r.set("set", nodePortIPsSet, `type ipv4_addr ; comment "IPs that accept NodePort traffic" ;`)
-	r.set("map", noEndpointServices, verdictMapType+` comment "vmap to drop or reject packets to services with no endpoints" ;`)
+	r, addr := p.rules, "type "+p.family.addrType
+	verdicts := addr + " . inet_proto . inet_service : verdict ;"
+	r.set("set", clusterIPsSet, addr+` ; comment "Active ClusterIPs" ;`)
+	r.set("set", hairpinSet, addr+" . "+p.family.addrType+` . inet_proto . inet_service ; comment "service hairpin connections" ;`)
+	if !p.cfg.everyNodePortAddress() {
+		r.set("set", nodePortIPsSet, addr+` ; comment "IPs that accept NodePort traffic" ;`)
+	}
+	r.set("map", noEndpointServices, verdicts+` comment "vmap to drop or reject packets to services with no endpoints" ;`)
 	r.set("map", noEndpointNodePorts, nodePortVerdictsType+` comment "vmap to drop or reject packets to service nodeports with no endpoints" ;`)
-	r.set("map", firewallIPsMap, verdictMapType+` comment "destinations that are subject to LoadBalancerSourceRanges" ;`)
-	r.set("map", serviceIPsMap, verdictMapType+` comment "ClusterIP, ExternalIP and LoadBalancer IP traffic" ;`)
+	r.set("map", firewallIPsMap, verdicts+` comment "destinations that are subject to LoadBalancerSourceRanges" ;`)
+	r.set("map", serviceIPsMap, verdicts+` comment "ClusterIP, ExternalIP and LoadBalancer IP traffic" ;`)
 	r.set("map", serviceNodePortsMap, nodePortVerdictsType+` comment "NodePort traffic" ;`)
-	for _, addr := range nodePorts {
-		r.element(nodePortIPsSet, addr.String(), "")
+	for _, ip := range nodePorts {
+		r.element(nodePortIPsSet, ip.String(), "")
 	}
 }
 
 func (p *planner) fixedRules() {
-	r, mark := p.rules, p.cfg.mark()
-	r.add(serviceCheckChain, "ip daddr . meta l4proto . th dport vmap @"+noEndpointServices)
-	r.add(nodePortCheckChain, "ip daddr @"+nodePortIPsSet+" meta l4proto . th dport vmap @"+noEndpointNodePorts)
-	r.add(firewallCheckChain, "ip daddr . meta l4proto . th dport vmap @"+firewallIPsMap)
+	r, mark, ip := p.rules, p.cfg.mark(), p.family.ip
+	r.add(serviceCheckChain, ip+" daddr . meta l4proto . th dport vmap @"+noEndpointServices)
+	r.add(nodePortCheckChain, strings.TrimPrefix(p.toNodePorts(), "fib daddr type local ")+" meta l4proto . th dport vmap @"+noEndpointNodePorts)
+	r.add(firewallCheckChain, ip+" daddr . meta l4proto . th dport vmap @"+firewallIPsMap)
 	r.chain(rejectChain, `comment "helper for @no-endpoint-services / @no-endpoint-nodeports" ;`)
 	r.add(rejectChain, "reject")
-	r.add(clusterIPCheckChain, "ip daddr @"+clusterIPsSet+` reject comment "Reject traffic to invalid ports of ClusterIPs"`)
+	r.add(clusterIPCheckChain, ip+" daddr @"+clusterIPsSet+` reject comment "Reject traffic to invalid ports of ClusterIPs"`)
 	if len(p.cfg.ServiceCIDRs) > 0 {
-		r.add(clusterIPCheckChain, "ip daddr { "+join(p.cfg.ServiceCIDRs)+` } drop comment "Drop traffic to unallocated ClusterIPs"`)
+		r.add(clusterIPCheckChain, ip+" daddr { "+join(p.cfg.ServiceCIDRs)+` } drop comment "Drop traffic to unallocated ClusterIPs"`)
 	}
 	switch {
 	case p.cfg.MasqueradeAll:
-		r.add(servicesChain, "ip daddr @"+clusterIPsSet+" mark set mark or "+mark+` comment "masquerade all clusterIP traffic"`)
+		r.add(servicesChain, ip+" daddr @"+clusterIPsSet+" mark set mark or "+mark+` comment "masquerade all clusterIP traffic"`)
 	case p.cfg.LocalPods.IsValid():
-		r.add(servicesChain, "ip daddr @"+clusterIPsSet+" ip saddr != "+p.cfg.LocalPods.String()+" mark set mark or "+mark+` comment "masquerade clusterIP traffic from outside cluster"`)
+		r.add(servicesChain, ip+" daddr @"+clusterIPsSet+" "+ip+" saddr != "+p.cfg.LocalPods.String()+" mark set mark or "+mark+` comment "masquerade clusterIP traffic from outside cluster"`)
 	}
-	r.add(servicesChain, "ip daddr . meta l4proto . th dport vmap @"+serviceIPsMap)
-	r.add(servicesChain, "ip daddr @"+nodePortIPsSet+" meta l4proto . th dport vmap @"+serviceNodePortsMap)
+	r.add(servicesChain, ip+" daddr . meta l4proto . th dport vmap @"+serviceIPsMap)
+	r.add(servicesChain, p.toNodePorts()+" meta l4proto . th dport vmap @"+serviceNodePortsMap)
 	r.add(masqueradingChain, "mark and "+mark+" != 0 mark set mark xor "+mark+" masquerade fully-random")
 	// An endpoint that reaches itself through its Service would otherwise see
 	// its own address as the client's, and answer itself.
-	r.add(masqueradingChain, "ct status dnat ip saddr . ip daddr . meta l4proto . th dport @"+hairpinSet+" masquerade fully-random")
+	r.add(masqueradingChain, "ct status dnat "+ip+" saddr . "+ip+" daddr . meta l4proto . th dport @"+hairpinSet+" masquerade fully-random")
+}
+
+// toNodePorts matches what is for an address that takes node ports.
+func (p *planner) toNodePorts() string {
+	if p.cfg.everyNodePortAddress() {
+		return "fib daddr type local " + p.family.ip + " daddr != " + p.family.loopback
+	}
+	return p.family.ip + " daddr @" + nodePortIPsSet
 }
 
 // port writes what one Service port adds to the maps, and its chains.
@@ -201,7 +213,7 @@ func (p *planner) externalChain(port *proxy.Port) {
 		return
 	}
 	if p.cfg.LocalPods.IsValid() {
-		r.add(chain, "ip saddr "+p.cfg.LocalPods.String()+" goto "+cluster+` comment "short-circuit pod traffic"`)
+		r.add(chain, p.family.ip+" saddr "+p.cfg.LocalPods.String()+" goto "+cluster+` comment "short-circuit pod traffic"`)
 	}
 	r.add(chain, "fib saddr type local mark set mark or "+p.cfg.mark()+` comment "masquerade local traffic"`)
 	r.add(chain, "fib saddr type local goto "+cluster+` comment "short-circuit local traffic"`)
@@ -228,7 +240,7 @@ func (p *planner) firewallChain(port *proxy.Port) {
 		}
 	}
 	chain := firewallPrefix + portName(port)
-	p.rules.add(chain, "ip saddr != { "+strings.Join(allowed, ", ")+" } drop")
+	p.rules.add(chain, p.family.ip+" saddr != { "+strings.Join(allowed, ", ")+" } drop")
 }
 
 // balance throws dice once: a random number below n is looked up in a map of n
@@ -241,14 +253,14 @@ func (p *planner) balance(chain string, port *proxy.Port, endpoints []*proxy.End
 		for i, e := range endpoints {
 			choices[i] = fmt.Sprintf("%d : %s . %d", i, e.Address.Addr(), e.Address.Port())
 		}
-		p.rules.add(chain, fmt.Sprintf("meta l4proto %s dnat ip addr . port to numgen random mod %d map { %s }",
-			port.LowerProtocol(), len(endpoints), strings.Join(choices, " , ")))
+		p.rules.add(chain, fmt.Sprintf("meta l4proto %s dnat %s addr . port to numgen random mod %d map { %s }",
+			port.LowerProtocol(), p.family.ip, len(endpoints), strings.Join(choices, " , ")))
 		return
 	}
 	choices := make([]string, len(endpoints))
 	for i, e := range endpoints {
 		name := endpointName(port, e)
-		p.rules.add(chain, "ip saddr @"+affinityPrefix+name+" goto "+endpointPrefix+name)
+		p.rules.add(chain, p.family.ip+" saddr @"+affinityPrefix+name+" goto "+endpointPrefix+name)
 		choices[i] = fmt.Sprintf("%d : goto %s%s", i, endpointPrefix, name)
 	}
 	p.rules.add(chain, fmt.Sprintf("numgen random mod %d vmap { %s }", len(endpoints), strings.Join(choices, " , ")))
@@ -266,8 +278,8 @@ func (p *planner) endpoint(port *proxy.Port, e *proxy.Endpoint) {
 		return
 	}
 	name := endpointName(port, e)
-	p.rules.set("set", affinityPrefix+name, fmt.Sprintf("type ipv4_addr ; flags dynamic,timeout ; timeout %ds ;", int(port.AffinityTimeout.Seconds())))
-	p.rules.add(endpointPrefix+name, "update @"+affinityPrefix+name+" { ip saddr }")
+	p.rules.set("set", affinityPrefix+name, fmt.Sprintf("type %s ; flags dynamic,timeout ; timeout %ds ;", p.family.addrType, int(port.AffinityTimeout.Seconds())))
+	p.rules.add(endpointPrefix+name, "update @"+affinityPrefix+name+" { "+p.family.ip+" saddr }")
 	p.rules.add(endpointPrefix+name, "meta l4proto "+proto+" dnat to "+e.String())
 }
 

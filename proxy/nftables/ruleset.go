@@ -9,6 +9,7 @@ import (
 
 // Ruleset is all that nftables mode wants to have in its table.
 type Ruleset struct {
+	table  string // "ip kube-proxy"
 	chains map[string]*chain
 	sets   map[string]*set
 }
@@ -27,8 +28,8 @@ type set struct {
 	elements map[string]string
 }
 
-func newRuleset() *Ruleset {
-	return &Ruleset{chains: map[string]*chain{}, sets: map[string]*set{}}
+func newRuleset(table string) *Ruleset {
+	return &Ruleset{table: table, chains: map[string]*chain{}, sets: map[string]*set{}}
 }
 
 // chain declares a chain.
@@ -72,7 +73,7 @@ type existing struct {
 // has changed. Only elements that have changed are touched, so the cost of a
 // change does not grow with the cluster.
 func difference(old, new *Ruleset) string {
-	t := &transaction{}
+	t := &transaction{table: new.table}
 	changed := []string{}
 	for _, name := range sorted(new.chains) {
 		if before := old.chains[name]; before == nil || !slices.Equal(before.rules, new.chains[name].rules) {
@@ -85,12 +86,12 @@ func difference(old, new *Ruleset) string {
 			t.removeElements(name, old.sets[name].elements, after.elements)
 			continue
 		}
-		t.gone("delete %s ip %s %s", old.sets[name].kind, table, name)
+		t.gone("delete %s %s %s", old.sets[name].kind, t.table, name)
 	}
 	for _, name := range sorted(old.chains) {
 		if new.chains[name] == nil {
-			t.flush("flush chain ip %s %s", table, name)
-			t.gone("delete chain ip %s %s", table, name)
+			t.flush("flush chain %s %s", t.table, name)
+			t.gone("delete chain %s %s", t.table, name)
 		}
 	}
 	for _, name := range sorted(new.sets) {
@@ -109,21 +110,21 @@ func difference(old, new *Ruleset) string {
 // transaction: no packet meets half of it. The clients that affinity sets
 // remember stay remembered.
 func everything(new *Ruleset, have existing) string {
-	t := &transaction{}
-	t.first(`add table ip %s { comment "rules for kube-proxy" ; }`, table)
+	t := &transaction{table: new.table}
+	t.first(`add table %s { comment "rules for kube-proxy" ; }`, t.table)
 	t.declare(new, func(string) bool { return true }, sorted(new.chains))
 	for _, name := range have.chains {
-		t.flush("flush chain ip %s %s", table, name)
+		t.flush("flush chain %s %s", t.table, name)
 		if new.chains[name] == nil {
-			t.gone("delete chain ip %s %s", table, name)
+			t.gone("delete chain %s %s", t.table, name)
 		}
 	}
 	for kind, names := range map[string][]string{"set": have.sets, "map": have.maps} {
 		for _, name := range names {
 			if new.sets[name] == nil {
-				t.gone("delete %s ip %s %s", kind, table, name)
+				t.gone("delete %s %s %s", kind, t.table, name)
 			} else if !strings.HasPrefix(name, affinityPrefix) {
-				t.flush("flush %s ip %s %s", kind, table, name)
+				t.flush("flush %s %s %s", kind, t.table, name)
 			}
 		}
 	}
@@ -137,6 +138,7 @@ func everything(new *Ruleset, have existing) string {
 // transaction orders commands so that what is referred to is there before, and
 // nothing is removed that is still referred to.
 type transaction struct {
+	table                                            string
 	declarations, flushes, elements, rules, removals []string
 }
 
@@ -157,7 +159,7 @@ func (t *transaction) gone(format string, args ...any) {
 func (t *transaction) declare(new *Ruleset, isNewSet func(string) bool, changed []string) {
 	for _, name := range sorted(new.sets) {
 		if isNewSet(name) {
-			t.first("add %s ip %s %s { %s }", new.sets[name].kind, table, name, new.sets[name].options)
+			t.first("add %s %s %s { %s }", new.sets[name].kind, t.table, name, new.sets[name].options)
 		}
 	}
 	for _, name := range changed {
@@ -165,15 +167,15 @@ func (t *transaction) declare(new *Ruleset, isNewSet func(string) bool, changed 
 		if o := new.chains[name].options; o != "" {
 			options = " { " + o + " }"
 		}
-		t.first("add chain ip %s %s%s", table, name, options)
-		t.flush("flush chain ip %s %s", table, name)
+		t.first("add chain %s %s%s", t.table, name, options)
+		t.flush("flush chain %s %s", t.table, name)
 	}
 }
 
 func (t *transaction) removeElements(name string, before, after map[string]string) {
 	for _, key := range sorted(before) {
 		if after[key] != before[key] {
-			t.elements = append(t.elements, fmt.Sprintf("delete element ip %s %s { %s }", table, name, key))
+			t.elements = append(t.elements, fmt.Sprintf("delete element %s %s { %s }", t.table, name, key))
 		}
 	}
 }
@@ -181,7 +183,7 @@ func (t *transaction) removeElements(name string, before, after map[string]strin
 func (t *transaction) addElements(name string, before, after map[string]string) {
 	for _, key := range sorted(after) {
 		if before[key] != after[key] {
-			t.elements = append(t.elements, fmt.Sprintf("add element ip %s %s { %s }", table, name, after[key]))
+			t.elements = append(t.elements, fmt.Sprintf("add element %s %s { %s }", t.table, name, after[key]))
 		}
 	}
 }
@@ -189,7 +191,7 @@ func (t *transaction) addElements(name string, before, after map[string]string) 
 func (t *transaction) addRules(new *Ruleset, changed []string) {
 	for _, name := range changed {
 		for _, rule := range new.chains[name].rules {
-			t.rules = append(t.rules, fmt.Sprintf("add rule ip %s %s %s", table, name, rule))
+			t.rules = append(t.rules, fmt.Sprintf("add rule %s %s %s", t.table, name, rule))
 		}
 	}
 }

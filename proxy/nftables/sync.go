@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,7 +11,8 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/proxy"
 )
@@ -28,16 +30,16 @@ func New(cfg Config) *Backend { return &Backend{cfg: cfg} }
 
 // Sync makes the table be that of the snapshot.
 func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
-	began := time.Now()
 	addresses, err := b.nodePortAddresses()
 	if err != nil {
 		return err
 	}
 	wanted := plan(snapshot, b.cfg, addresses)
-	full := b.applied == nil
+	full, ipFamily := b.applied == nil, cmp.Or(b.cfg.Family, corev1.IPv4Protocol)
+	slog.Info("Syncing nftables rules", "ipFamily", ipFamily, "fullSync", full)
 	text := ""
 	if full {
-		have, err := list(ctx)
+		have, err := list(ctx, b.cfg.family())
 		if err != nil {
 			return err
 		}
@@ -49,18 +51,18 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 		return nil
 	}
 	b.applied = nil // until we know better
+	slog.Info("Reloading service nftables data", "ipFamily", ipFamily, "numServices", len(snapshot.Ports), "numEndpoints", snapshot.Endpoints,
+		"numCommands", strings.Count(text, "\n"))
 	if err := run(ctx, text); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	b.applied = wanted
-	slog.Info("rules applied", "full", full, "servicePorts", len(snapshot.Ports), "endpoints", snapshot.Endpoints,
-		"commands", strings.Count(text, "\n"), "elapsed", time.Since(began).Round(time.Microsecond))
 	return nil
 }
 
 // Check tells whether the table is still there with its hooks.
 func (b *Backend) Check(ctx context.Context) (bool, error) {
-	have, err := list(ctx)
+	have, err := list(ctx, b.cfg.family())
 	if err != nil {
 		return false, err
 	}
@@ -84,9 +86,9 @@ func run(ctx context.Context, text string) error {
 }
 
 // list reads the names of what is in the table; none when there is no table.
-func list(ctx context.Context) (existing, error) {
+func list(ctx context.Context, f family) (existing, error) {
 	var have existing
-	cmd := exec.CommandContext(ctx, "nft", "--json", "--terse", "list", "table", "ip", table)
+	cmd := exec.CommandContext(ctx, "nft", "--json", "--terse", "list", "table", f.ip, table)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -94,7 +96,7 @@ func list(ctx context.Context) (existing, error) {
 		if strings.Contains(stderr.String(), "No such file or directory") { // nft is not localized
 			return have, nil
 		}
-		return have, fmt.Errorf("nft list table ip %s: %w: %s", table, err, strings.TrimSpace(stderr.String()))
+		return have, fmt.Errorf("nft list table %s: %w: %s", f.table(), err, strings.TrimSpace(stderr.String()))
 	}
 	var answer struct {
 		Nftables []map[string]json.RawMessage `json:"nftables"`
@@ -127,6 +129,9 @@ func list(ctx context.Context) (existing, error) {
 // those in the configured ranges; never 127.0.0.1, which nftables mode leaves
 // alone.
 func (b *Backend) nodePortAddresses() ([]netip.Addr, error) {
+	if b.cfg.everyNodePortAddress() {
+		return nil, nil
+	}
 	if len(b.cfg.NodePortAddresses) == 0 {
 		return []netip.Addr{b.cfg.NodeIP}, nil
 	}

@@ -1,7 +1,7 @@
 // Package proxytest gives the tests of all proxy modes the same clusters.
 //
-// proxy/testdata has a file for each situation: the Services and EndpointSlices
-// of a cluster, and the rules which kube-proxy 1.36.2 made of them on node-1
+// proxy/testdata has a file for each situation (situations.go): the Services and
+// EndpointSlices of a cluster, and the rules made of them on node-1
 // (192.168.56.11, zone z1, pods 10.244.1.0/24), in each mode.
 package proxytest
 
@@ -10,12 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/rogpeppe/go-internal/txtar"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -24,46 +22,6 @@ import (
 	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/proxy"
 )
-
-// Situation is a cluster and what kube-proxy made of it.
-type Situation struct {
-	Name    string
-	Flags   []string // of kube-proxy, such as --cluster-cidr=10.244.0.0/16
-	Before  []string // what was there earlier, in order, as YAML
-	Objects string   // what is there, as YAML
-	Rules   map[string]string
-}
-
-// Situations reads all of them. They lie two folders up from a mode's tests.
-func Situations(t *testing.T) []Situation {
-	t.Helper()
-	files, err := filepath.Glob("../testdata/*.txtar")
-	if err != nil || len(files) < 50 {
-		t.Fatalf("%d situations: %v", len(files), err)
-	}
-	var list []Situation
-	for _, file := range files {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := Situation{Name: strings.TrimSuffix(filepath.Base(file), ".txtar"), Rules: map[string]string{}}
-		for _, f := range archive.Files {
-			switch {
-			case f.Name == "flags":
-				s.Flags = strings.Fields(string(f.Data))
-			case strings.HasPrefix(f.Name, "objects-before"):
-				s.Before = append(s.Before, string(f.Data))
-			case f.Name == "objects.yaml":
-				s.Objects = string(f.Data)
-			default:
-				s.Rules[strings.TrimSuffix(f.Name, ".txt")] = string(f.Data)
-			}
-		}
-		list = append(list, s)
-	}
-	return list
-}
 
 // Node moves the test onto node-1: a network namespace with its address. eth0
 // stays down until a test needs it.
@@ -96,9 +54,15 @@ ports: [{name: https, protocol: TCP, port: 6443}]
 `
 
 // Snapshot is what node-1 decides for a cluster given as YAML documents.
-func Snapshot(t *testing.T, objects string) *proxy.Snapshot {
+func Snapshot(t testing.TB, objects string) *proxy.Snapshot {
 	t.Helper()
-	snapshot, err := Read(objects)
+	return SnapshotOf(t, corev1.IPv4Protocol, objects)
+}
+
+// SnapshotOf is Snapshot for an IP family.
+func SnapshotOf(t testing.TB, family corev1.IPFamily, objects string) *proxy.Snapshot {
+	t.Helper()
+	snapshot, err := Read(family, objects)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +70,8 @@ func Snapshot(t *testing.T, objects string) *proxy.Snapshot {
 }
 
 // Read is Snapshot for those who are not a test.
-func Read(objects string) (*proxy.Snapshot, error) {
-	model := proxy.NewModel("node-1")
+func Read(family corev1.IPFamily, objects string) (*proxy.Snapshot, error) {
+	model := proxy.NewModel("node-1", family)
 	model.SetZone("z1")
 	if err := errors.Join(load(model, kubernetesService), load(model, objects)); err != nil {
 		return nil, err

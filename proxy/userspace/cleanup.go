@@ -18,5 +18,5 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 
 // Cleanup removes the chains on a node where no backend runs.
 func Cleanup(ctx context.Context) error {
-	return iptables.Remove(ctx, []string{"filter", "nat"}, "KUBE-")
+	return iptables.IPv4.Remove(ctx, []string{"filter", "nat"}, "KUBE-")
 }

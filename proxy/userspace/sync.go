@@ -99,7 +99,7 @@ func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) erro
 	} else {
 		saved := map[string]string{}
 		for _, table := range wanted.Tables {
-			out, err := iptables.Save(ctx, table.Name)
+			out, err := iptables.IPv4.Save(ctx, table.Name)
 			if err != nil {
 				return err
 			}
@@ -111,7 +111,7 @@ func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) erro
 		return nil
 	}
 	b.applied = nil // until we know better
-	if err := iptables.Restore(ctx, text); err != nil {
+	if err := iptables.IPv4.Restore(ctx, text); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	b.applied = wanted
@@ -121,7 +121,7 @@ func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) erro
 // Check looks for the canaries.
 func (b *Backend) Check(ctx context.Context) (bool, error) {
 	for _, table := range []string{"filter", "nat"} {
-		saved, err := iptables.Save(ctx, table)
+		saved, err := iptables.IPv4.Save(ctx, table)
 		if err != nil {
 			return false, err
 		}

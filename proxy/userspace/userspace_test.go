@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/proxy/proxytest"
@@ -42,7 +44,7 @@ func serve() int {
 			return 0
 		}
 		answer := "ok"
-		snapshot, err := proxytest.Read(strings.TrimRight(objects, "\x00"))
+		snapshot, err := proxytest.Read(corev1.IPv4Protocol, strings.TrimRight(objects, "\x00"))
 		if err == nil {
 			err = backend.Sync(context.Background(), snapshot)
 		}

@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// After a failed sync the next comes by itself, after a pause that doubles.
+const (
+	retryMin = 100 * time.Millisecond
+	retryMax = 10 * time.Second
+)
+
+// drainEvery is how often idle flows to endpoints that drain are looked for.
+const drainEvery = time.Second
+
+// proxier carries the Services of one IP family. It owns its Model: all changes
+// of it, and all syncs, happen in loop.
+type proxier struct {
+	family  corev1.IPFamily
+	backend Backend
+	model   *Model
+	applier *Applier
+	health  *health
+	metrics *metrics
+	period  time.Duration
+
+	events  chan change // in the order they were seen
+	seenAll bool        // what existed at the start has been seen
+	changed bool        // the model, since the last successful sync
+	retry   time.Duration
+	drain   *time.Timer
+	waiting map[*changes]int // events since the last sync
+	made    []time.Time      // when they were made in the cluster
+}
+
+// change of a model; kind is nil for those that are not counted.
+type change struct {
+	kind  *changes
+	apply func()
+}
+
+func newProxier(cfg Config, family corev1.IPFamily, health *health, metrics *metrics) (*proxier, error) {
+	p := &proxier{
+		family: family, backend: cfg.Backends[family], model: NewModel(cfg.Node, family),
+		health: health, metrics: metrics, period: cfg.SyncPeriod,
+		events: make(chan change, 256), waiting: map[*changes]int{},
+	}
+	p.applier = NewApplier(family, p.backend, NewHealthChecks(cfg.NodePortAddresses, health.healthy))
+	if own, ok := p.backend.(prometheus.Collector); ok { // what only this mode can count
+		if err := metrics.registry.Register(own); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *proxier) send(ctx context.Context, c change) {
+	select {
+	case p.events <- c:
+	case <-ctx.Done():
+	}
+}
+
+// loop applies changes as they come. While a sync runs, changes queue up in
+// events; all that wait are taken together into the next one, so a burst of
+// changes costs two syncs and a single change has no delay.
+func (p *proxier) loop(ctx context.Context) {
+	check := time.NewTicker(p.period)
+	defer check.Stop()
+	retry := time.NewTimer(0)
+	retry.Stop()
+	defer retry.Stop()
+	p.drain = time.NewTimer(0)
+	p.drain.Stop()
+	defer p.drain.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case c := <-p.events:
+			p.take(c)
+		case <-retry.C:
+		case <-p.drain.C:
+			p.applier.forgetIdle()
+			p.drain.Reset(drainEvery)
+		case <-check.C:
+			p.check(ctx)
+		}
+		if !p.seenAll || !p.changed {
+			continue
+		}
+		if err := p.sync(ctx); err != nil && ctx.Err() == nil {
+			p.retry = min(max(p.retry*2, retryMin), retryMax)
+			slog.Error("rules not applied", "ipFamily", p.family, "err", err, "retry", p.retry)
+			retry.Reset(p.retry)
+		}
+	}
+}
+
+// take applies a change, and all that wait behind it.
+func (p *proxier) take(c change) {
+	for {
+		c.apply()
+		p.changed = true
+		if c.kind != nil {
+			p.waiting[c.kind]++
+			c.kind.pending.Set(float64(p.waiting[c.kind]))
+		}
+		select {
+		case c = <-p.events:
+		default:
+			return
+		}
+	}
+}
+
+func (p *proxier) check(ctx context.Context) {
+	intact, err := p.backend.Check(ctx)
+	switch {
+	case err != nil:
+		slog.Error("rules not checked", "ipFamily", p.family, "err", err)
+	case !intact:
+		slog.Info("somebody has flushed our rules: writing them again", "ipFamily", p.family)
+		p.changed, p.applier.full = true, true
+	}
+}
+
+func (p *proxier) sync(ctx context.Context) error {
+	began := time.Now()
+	full := p.applier.full
+	p.health.queued(p.family)
+	p.metrics.queued.WithLabelValues(string(p.family)).Set(float64(began.UnixMilli()) / 1000)
+	snapshot := p.model.Snapshot()
+	if err := p.applier.Apply(ctx, snapshot); err != nil {
+		return err
+	}
+	slog.Info("SyncProxyRules complete", "ipFamily", p.family, "elapsed", time.Since(began).Round(time.Microsecond))
+	p.metrics.applied(p.family, snapshot, full, began, p.made)
+	if p.drain.Stop(); len(p.applier.draining) > 0 {
+		p.drain.Reset(drainEvery)
+	}
+	for kind := range p.waiting {
+		kind.pending.Set(0)
+	}
+	clear(p.waiting)
+	p.changed, p.retry, p.made = false, 0, nil
+	p.health.synced(p.family)
+	return nil
+}
+
+// setSlice also notes when the change was made, to tell how long it took to be
+// in force. What was there before us took as long as we were away.
+func (p *proxier) setSlice(slice *discoveryv1.EndpointSlice) {
+	p.model.SetSlice(slice)
+	if string(slice.AddressType) != string(p.family) || !p.seenAll {
+		return
+	}
+	if made, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime]); err == nil {
+		p.made = append(p.made, made)
+	}
+}
+
+// setService logs what a learner greps for in /var/log/kube-proxy.log.
+func (p *proxier) setService(svc *corev1.Service) {
+	p.logChange(ServiceName{svc.Namespace, svc.Name}, func() { p.model.SetService(svc) })
+}
+
+func (p *proxier) deleteService(svc *corev1.Service) {
+	name := ServiceName{svc.Namespace, svc.Name}
+	p.logChange(name, func() { p.model.DeleteService(name) })
+}
+
+// logChange tells what a change does to the ports of a Service.
+func (p *proxier) logChange(name ServiceName, change func()) {
+	old := map[PortName]string{}
+	for _, port := range p.model.services[name] {
+		old[port.Name] = port.describe()
+	}
+	change()
+	for _, port := range p.model.services[name] {
+		switch was, known := old[port.Name]; {
+		case !known:
+			slog.Info("Adding new service port", "portName", port.Name.String(), "servicePort", port.describe())
+		case was != port.describe():
+			slog.Info("Updating existing service port", "portName", port.Name.String(), "servicePort", port.describe())
+		}
+		delete(old, port.Name)
+	}
+	for name, was := range old {
+		slog.Info("Removing service port", "portName", name.String(), "servicePort", was)
+	}
+}
