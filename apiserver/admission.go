@@ -46,7 +46,22 @@ func (s *Server) admitUpdate(ctx context.Context, kind *resource.Kind, obj, curr
 			return err
 		}
 	}
+	if pod, ok := obj.(*corev1.Pod); ok && subresource == "" {
+		keepAdmitted(pod, current.(*corev1.Pod))
+	}
 	return s.restrictNode(ctx, kind, obj, current, subresource)
+}
+
+// keepAdmitted fills in again what was added when the pod was created, and what a
+// manifest that is written over it does not say.
+func keepAdmitted(pod, old *corev1.Pod) {
+	tolerateNodeTrouble(pod)
+	if pod.Spec.Priority == nil {
+		pod.Spec.Priority = old.Spec.Priority
+	}
+	if pod.Spec.PreemptionPolicy == nil {
+		pod.Spec.PreemptionPolicy = old.Spec.PreemptionPolicy
+	}
 }
 
 // immortal are the namespaces without which nothing works.

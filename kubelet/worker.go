@@ -459,6 +459,9 @@ func (w *worker) backOff(pod *corev1.Pod, c *corev1.Container, have *container) 
 }
 
 func (w *worker) pullBackOff(pod *corev1.Pod, c *corev1.Container, have *container) {
+	if have.waiting != nil && have.waiting.Reason == "ErrImageNeverPull" {
+		return // nothing is pulled, and there is nothing to wait for but an image which somebody brings
+	}
 	message := fmt.Sprintf("Back-off pulling image %q: %s", c.Image, have.pullErr)
 	if have.waiting == nil || have.waiting.Reason != "ImagePullBackOff" {
 		w.k.event(pod, containerPath(pod, c), corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
