@@ -15,8 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/internal/netns/nstest"
+	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
 
@@ -250,6 +253,130 @@ func eventually(t *testing.T, what string, done func() bool) {
 			t.Fatalf("not within a minute: %s", what)
 		}
 	}
+}
+
+// TestUDPFlowsFollowTheirEndpoint: one that ends keeps its flows while it still
+// answers, and loses them when it does not.
+func TestUDPFlowsFollowTheirEndpoint(t *testing.T) {
+	n, pods := newPods(t)
+	applier := proxy.NewApplier(n.backend)
+	apply := func(objects string) {
+		t.Helper()
+		if err := applier.Apply(context.Background(), proxytest.Snapshot(t, objects)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	apply(web("UDP", "", podB))
+	conn, heard, err := connect(pods[0], "udp")
+	if err != nil || heard != podB {
+		t.Fatalf("%q, %v", heard, err)
+	}
+	defer conn.Close()
+	two := web("UDP", "", podB, podC)
+	apply(strings.Replace(two, "ready: true", "ready: false, serving: true, terminating: true", 1))
+	for range 4 {
+		if heard := who(t, pods[0], "udp"); heard != podC {
+			t.Errorf("a new flow went to %s", heard)
+		}
+	}
+	if heard := again(conn); heard != podB {
+		t.Errorf("the old flow went to %q", heard)
+	}
+	apply(web("UDP", "", podC))
+	eventually(t, "the old flow finds the new endpoint", func() bool { return again(conn) == podC })
+}
+
+// again asks on a UDP flow; an answer may get lost.
+func again(conn net.Conn) string {
+	fmt.Fprint(conn, "who?")
+	heard, err := read(conn)
+	if err != nil {
+		return err.Error()
+	}
+	return heard
+}
+
+func TestSCTP(t *testing.T) {
+	n, pods := newPods(t)
+	if err := netns.Do(pods[1].Path(), func() error { return serveSCTP(t, podB+":8080") }); err != nil {
+		t.Fatal(err)
+	}
+	n.sync(t, strings.Replace(web("SCTP", "type: NodePort", podB), "port: 80}", "port: 80, nodePort: 30080}", 1))
+	for _, address := range []string{portalAddress, "10.244.1.1:30080"} {
+		var heard string
+		err := netns.Do(pods[0].Path(), func() (err error) {
+			heard, err = askSCTP(address)
+			return err
+		})
+		if heard != podB {
+			t.Errorf("pod → %s: %q, %v", address, heard, err)
+		}
+		if heard, err := askSCTP(address); heard != podB {
+			t.Errorf("node → %s: %q, %v", address, heard, err)
+		}
+	}
+}
+
+// serveSCTP answers as echo does. Go's net takes a socket for TCP which is a
+// stream: that is all it needs to know.
+func serveSCTP(t *testing.T, address string) error {
+	socket, at, err := socketSCTP(address)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	if err := errors.Join(unix.Bind(int(socket.Fd()), at), unix.Listen(int(socket.Fd()), 10)); err != nil {
+		return err
+	}
+	listener, err := net.FileListener(socket)
+	if err != nil {
+		return err
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			fmt.Fprint(conn, strings.TrimSuffix(address, ":8080"))
+			conn.Close()
+		}
+	}()
+	return nil
+}
+
+func askSCTP(address string) (string, error) {
+	socket, at, err := socketSCTP(address)
+	if err != nil {
+		return "", err
+	}
+	defer socket.Close()
+	patience := unix.Timeval{Sec: 10}
+	if err := errors.Join(
+		unix.SetsockoptTimeval(int(socket.Fd()), unix.SOL_SOCKET, unix.SO_SNDTIMEO, &patience),
+		unix.Connect(int(socket.Fd()), at),
+	); err != nil {
+		return "", err
+	}
+	conn, err := net.FileConn(socket)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	return read(conn)
+}
+
+func socketSCTP(address string) (*os.File, unix.Sockaddr, error) {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+	if err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fd), "sctp"), &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()}, nil
 }
 
 // TestAffinityEnds: a client keeps its endpoint for the timeout, counted from

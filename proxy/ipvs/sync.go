@@ -158,7 +158,7 @@ func (b *Backend) deleteDrained() error {
 	for _, at := range b.applied.Servers.drains() {
 		gone, err := b.kernel.drained(at)
 		for _, real := range gone {
-			slog.Info("real server drained", "virtualServer", at.element(), "realServer", real)
+			slog.Debug("real server drained", "virtualServer", at.element(), "realServer", real)
 			delete(b.applied.Servers[at].real, real)
 		}
 		if err != nil {
