@@ -3,6 +3,7 @@ module github.com/podarium/podarium
 go 1.26.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/containerd/console v1.0.5
 	github.com/containerd/go-runc v1.2.1
 	github.com/containernetworking/cni v1.3.1

@@ -2,9 +2,12 @@ package apiserver
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,12 +15,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
-// Two API servers on one etcd, 32 clients that create and delete Services in a
-// range of 14 addresses and 20 ports: nothing is ever handed out twice, and in
-// the end nothing is left over.
+// allocateFor is how long TestAllocationRace lasts: `go test ./apiserver -run
+// TestAllocationRace -allocate-for 60s`.
+var allocateFor = flag.Duration("allocate-for", 3*time.Second, "how long clients fight for addresses and ports")
+
+// Two API servers on one etcd, 64 clients that create Services, change their
+// types back and forth and delete them, in a range of 61 addresses and 20
+// ports: nothing is ever handed out twice, and in the end nothing is left over.
 func TestAllocationRace(t *testing.T) {
 	small := func(c *Config) {
 		c.ServiceClusterIPRange = netip.MustParsePrefix("10.96.0.0/26")
@@ -29,73 +38,140 @@ func TestAllocationRace(t *testing.T) {
 		c.AdvertiseAddress = netip.MustParseAddr("192.168.56.12")
 	})
 	defer second.stop() // before its etcd goes
-
-	var mu sync.Mutex
-	holder := map[string]string{} // address or port ─▶ Service
-	take := func(svc *corev1.Service) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, key := range heldKeys(svc) {
-			if other, taken := holder[key]; taken {
-				t.Errorf("%s belongs to %s and to %s", key, other, svc.Name)
-			}
-			holder[key] = svc.Name
-		}
-	}
-	give := func(svc *corev1.Service) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, key := range heldKeys(svc) {
-			delete(holder, key)
-		}
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), *allocateFor)
 	defer cancel()
-	var clients sync.WaitGroup
-	created := make([]int, 32)
-	for i := range created {
-		client := []*cluster{first, second}[i%2].admin()
-		clients.Go(func() { created[i] = churnServices(ctx, t, client, i, take, give) })
+	book := &ledger{t: t, holder: map[string]string{}}
+	var running sync.WaitGroup
+	tenants := make([]*tenant, 64)
+	for i := range tenants {
+		tenants[i] = &tenant{t: t, book: book, id: i, api: []*cluster{first, second}[i%2].admin().CoreV1().Services("default")}
+		running.Go(func() { tenants[i].run(ctx) })
 	}
-	clients.Wait()
-	total := 0
-	for _, n := range created {
-		total += n
+	running.Wait()
+	created, changed, refused := 0, 0, 0
+	for _, n := range tenants {
+		created, changed, refused = created+n.created, changed+n.changed, refused+n.refused
 	}
-	t.Logf("%d Services in 3 s", total)
+	t.Logf("%d Services, %d changes of type, %d refused in %v", created, changed, refused, *allocateFor)
+	if created < len(tenants) || changed < len(tenants) || refused == 0 {
+		t.Error("too few to tell anything")
+	}
 	checkNothingLeft(t, first)
 }
 
-// churnServices creates and deletes Services until ctx is done. The holder's
-// book is cleared before the deletion is sent, for afterwards the address may
-// be somebody else's at once.
-func churnServices(ctx context.Context, t *testing.T, client kubernetes.Interface, id int, take, give func(*corev1.Service)) int {
-	t.Helper()
-	api := client.CoreV1().Services("default")
-	n := 0
-	for ; ctx.Err() == nil; n++ {
+// ledger knows whose each address and port is.
+type ledger struct {
+	t      *testing.T
+	mu     sync.Mutex
+	holder map[string]string // address or port ─▶ Service
+}
+
+func (l *ledger) take(keys []string, service string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range keys {
+		if other, taken := l.holder[key]; taken {
+			l.t.Errorf("%s belongs to %s and to %s", key, other, service)
+		}
+		l.holder[key] = service
+	}
+}
+
+// give is called before the request that frees the keys is sent, for afterwards
+// they may be somebody else's at once.
+func (l *ledger) give(keys []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range keys {
+		delete(l.holder, key)
+	}
+}
+
+// tenant has one Service after the other.
+type tenant struct {
+	t                         *testing.T
+	book                      *ledger
+	id                        int
+	api                       typedcorev1.ServiceInterface
+	created, changed, refused int
+}
+
+func (n *tenant) run(ctx context.Context) {
+	for ctx.Err() == nil && !n.t.Failed() {
 		svc := &corev1.Service{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d-%d", id, n)},
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("s%d-%d", n.id, n.created+n.refused)},
 			Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80}}},
 		}
 		if rand.IntN(3) == 0 { // a wish, which may be refused
 			svc.Spec.ClusterIP = fmt.Sprintf("10.96.0.%d", 2+rand.IntN(60))
 		}
-		svc, err := api.Create(context.Background(), svc, metav1.CreateOptions{})
-		if apierrors.IsInvalid(err) || apierrors.IsInternalError(err) {
-			continue // taken, or full
+		svc, err := n.api.Create(context.Background(), svc, metav1.CreateOptions{})
+		if n.isRefused(err) {
+			continue
 		}
-		if err != nil {
-			t.Errorf("create: %v", err)
-			return n
+		n.created++
+		n.book.take(heldKeys(svc), svc.Name)
+		for range rand.IntN(4) {
+			svc = n.change(svc)
 		}
-		take(svc)
-		give(svc)
-		if err := api.Delete(context.Background(), svc.Name, metav1.DeleteOptions{}); err != nil {
-			t.Errorf("delete: %v", err)
+		n.book.give(heldKeys(svc))
+		if err := n.api.Delete(context.Background(), svc.Name, metav1.DeleteOptions{}); err != nil {
+			n.t.Errorf("delete: %v", err)
 		}
 	}
-	return n
+}
+
+// isRefused: the address is taken, or there is none left.
+func (n *tenant) isRefused(err error) bool {
+	if err != nil {
+		n.refused++
+		if !apierrors.IsInvalid(err) && !apierrors.IsInternalError(err) {
+			n.t.Errorf("refused: %v", err)
+		}
+	}
+	return err != nil
+}
+
+// change gives the Service another type. What it cannot keep is given back.
+func (n *tenant) change(svc *corev1.Service) *corev1.Service {
+	next := svc.DeepCopy()
+	next.Spec.ExternalName = ""
+	switch rand.IntN(4) {
+	case 0:
+		next.Spec.Type = corev1.ServiceTypeExternalName
+		next.Spec.ExternalName = "example.com"
+	case 1:
+		next.Spec.Type = corev1.ServiceTypeClusterIP
+	case 2:
+		next.Spec.Type = corev1.ServiceTypeNodePort
+	case 3:
+		next.Spec.Type, next.Spec.ExternalTrafficPolicy = corev1.ServiceTypeLoadBalancer, corev1.ServiceExternalTrafficPolicyLocal
+	}
+	kept := func(key string) bool {
+		isPort := strings.HasPrefix(key, resource.NodePort.Prefix)
+		switch next.Spec.Type {
+		case corev1.ServiceTypeExternalName:
+			return false
+		case corev1.ServiceTypeClusterIP:
+			return !isPort
+		case corev1.ServiceTypeNodePort: // one without a port for health checks
+			return !isPort || key == portKey(svc.Spec.Ports[0].NodePort)
+		}
+		return true
+	}
+	before := heldKeys(svc)
+	lost := slices.DeleteFunc(slices.Clone(before), kept)
+	n.book.give(lost)
+	done, err := n.api.Update(context.Background(), next, metav1.UpdateOptions{})
+	if n.isRefused(err) {
+		if len(lost) > 0 {
+			n.t.Errorf("%s to %s, which frees %v: %v", svc.Spec.Type, next.Spec.Type, lost, err)
+		}
+		return svc
+	}
+	n.changed++
+	n.book.take(slices.DeleteFunc(heldKeys(done), func(key string) bool { return slices.Contains(before, key) && kept(key) }), done.Name)
+	return done
 }
 
 func checkNothingLeft(t *testing.T, c *cluster) {

@@ -50,6 +50,11 @@ type Config struct {
 	// shell and no followed log; 0 means a minute.
 	RequestTimeout time.Duration
 
+	// HeaderTimeout is how long a client may take to send a request's header;
+	// 0 means 32 s. UnreadTimeout is how long a watch may leave what was sent to
+	// it unread; 0 means 30 s.
+	HeaderTimeout, UnreadTimeout time.Duration
+
 	// EnableBootstrapTokens lets machines join with a token of kube-system.
 	EnableBootstrapTokens bool
 

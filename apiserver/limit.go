@@ -14,17 +14,25 @@ import (
 //	a watch   30 s unread    watch.go; 10000 events waiting, store/watch.go
 //	an idle connection       2 minutes
 
-const defaultRequestTimeout = time.Minute
+const (
+	defaultRequestTimeout = time.Minute
+	defaultHeaderTimeout  = 32 * time.Second
+	defaultUnreadTimeout  = 30 * time.Second
+)
+
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d <= 0 {
+		return otherwise
+	}
+	return d
+}
 
 // limit gives a request its time. The returned function is called at its end.
 func (s *Server) limit(w http.ResponseWriter, r *request) (done func()) {
 	if longRunning(r) {
 		return func() {}
 	}
-	timeout := s.cfg.RequestTimeout
-	if timeout <= 0 {
-		timeout = defaultRequestTimeout
-	}
+	timeout := orDefault(s.cfg.RequestTimeout, defaultRequestTimeout)
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	r.Request = r.WithContext(ctx)
 	connection, end := http.NewResponseController(w), time.Now().Add(timeout)

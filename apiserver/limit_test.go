@@ -3,14 +3,22 @@ package apiserver
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"runtime"
+	"os"
+	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 func (c *cluster) dial(t *testing.T) net.Conn {
@@ -80,34 +88,139 @@ func (endless) Read(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Many connections that say nothing cost little, and the server goes on.
-func TestIdleConnections(t *testing.T) {
-	if testing.Short() {
-		t.Skip("opens 1000 connections")
-	}
-	c := startServer(t)
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
-	const count = 1000
-	address := strings.TrimPrefix(c.url, "https://")
-	for range count {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
+// Who sends a header byte by byte is cut off, however many they are, and the
+// others do not notice.
+func TestSlowHeaders(t *testing.T) {
+	c := startServer(t, func(cfg *Config) { cfg.HeaderTimeout = 500 * time.Millisecond })
+	var slow sync.WaitGroup
+	for range 200 {
+		conn := c.dial(t)
+		slow.Go(func() {
+			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+			fmt.Fprint(conn, "GET /api/v1/namespaces HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+			if n, err := io.Copy(io.Discard, conn); n > 200 || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("read %d bytes, %v; want the connection closed", n, err)
+			}
+		})
 	}
 	resp, err := c.http("kubernetes-admin", []string{"system:masters"}).Get(c.url + "/api/v1/namespaces")
 	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%v, %v", resp, err)
+		t.Errorf("%v, %v", resp, err)
 	}
-	resp.Body.Close()
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	each := (int64(after.HeapInuse+after.StackInuse) - int64(before.HeapInuse+before.StackInuse)) / count
-	t.Logf("%d bytes for each idle connection, both ends", each)
-	if each > 32<<10 {
-		t.Errorf("an idle connection costs %d bytes", each)
+	slow.Wait()
+}
+
+// A watch whose client does not read is ended when the kernel's buffers are
+// full, and holds nothing any more.
+func TestUnreadWatch(t *testing.T) {
+	c := startServer(t, func(cfg *Config) { cfg.UnreadTimeout = 300 * time.Millisecond })
+	conn := c.dial(t)
+	if err := conn.(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
 	}
+	fmt.Fprint(conn, "GET /api/v1/namespaces/default/configmaps?watch=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+	api := c.admin().CoreV1().ConfigMaps("default")
+	cm, err := api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "big"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sawOpen := false
+	deadline := time.Now().Add(30 * time.Second)
+	for n := 0; ; n++ {
+		open := watchesOf(t, c, "configmaps") > 0
+		if sawOpen && !open {
+			return
+		}
+		sawOpen = sawOpen || open
+		if time.Now().After(deadline) {
+			t.Fatalf("the watch is still open, or never was (%v)", sawOpen)
+		}
+		cm.ResourceVersion, cm.Data = "", map[string]string{"big": strings.Repeat("x", 500<<10), "n": strconv.Itoa(n)}
+		if _, err := api.Update(t.Context(), cm, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// watchesOf is how many watches of a resource the server has open.
+func watchesOf(t *testing.T, c *cluster, resource string) int {
+	t.Helper()
+	resp, err := c.http("kubernetes-admin", []string{"system:masters"}).Get(c.url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	count := regexp.MustCompile(`apiserver_longrunning_requests{.*resource="` + resource + `".*} ([0-9]+)`).FindSubmatch(body)
+	if count == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(string(count[1]))
+	return n
+}
+
+// Ten thousand TLS connections that say nothing cost little, and the server
+// goes on. The server is a process of its own here, to be weighed.
+func TestIdleConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("opens 10000 connections")
+	}
+	m := newMortal(t)
+	client := m.http("kubernetes-admin", []string{"system:masters"})
+	get := func() {
+		t.Helper()
+		resp, err := client.Get(m.url + "/api/v1/namespaces")
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%v, %v", resp, err)
+		}
+		resp.Body.Close()
+	}
+	get()
+	before := resident(t, m.cmd.Process.Pid)
+	const count = 10000
+	connections := openIdle(t, m.cluster, count)
+	for _, conn := range connections {
+		defer conn.Close()
+	}
+	get()
+	after := resident(t, m.cmd.Process.Pid)
+	t.Logf("resident: %d KB, and %d KB with %d connections: %d KB each", before, after, count, (after-before)/count)
+	if each := (after - before) / count; each > 48 {
+		t.Errorf("an idle connection costs %d KB", each)
+	}
+}
+
+// openIdle makes connections, sixteen at a time, with keys that are cheap to agree on.
+func openIdle(t *testing.T, c *cluster, count int) []net.Conn {
+	t.Helper()
+	cfg := c.http("", nil).Transport.(*http.Transport).TLSClientConfig.Clone()
+	cfg.CurvePreferences = []tls.CurveID{tls.X25519}
+	connections := make([]net.Conn, count)
+	var group errgroup.Group
+	group.SetLimit(16)
+	for i := range connections {
+		group.Go(func() (err error) {
+			connections[i], err = tls.Dial("tcp", strings.TrimPrefix(c.url, "https://"), cfg)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return connections
+}
+
+// resident is the memory of a process, in KB.
+func resident(t *testing.T, pid int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "VmRSS:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -138,7 +138,7 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener, tlsConfig 
 	defer cancel()
 	server := &http.Server{
 		Handler: s, TLSConfig: tlsConfig,
-		ReadHeaderTimeout: 32 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 20,
+		ReadHeaderTimeout: orDefault(s.cfg.HeaderTimeout, defaultHeaderTimeout), IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 1 << 20,
 		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug),
 	}
 	errs := make(chan error, len(listeners)+1)

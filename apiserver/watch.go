@@ -51,7 +51,7 @@ func (s *Server) watch(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	out := newEventWriter(w, r, f)
+	out := s.newEventWriter(w, r, f)
 	start, err := s.startWatch(r, o)
 	if err != nil {
 		if old, ok := errors.AsType[*store.TooOldError](err); ok {
@@ -157,18 +157,19 @@ type eventWriter struct {
 	r       *request
 	f       format
 	frames  io.Writer
-	columns bool // a table's columns are sent once
+	unread  time.Duration // how long the client may leave what was sent unread
+	columns bool          // a table's columns are sent once
 	err     error
 }
 
-func newEventWriter(w http.ResponseWriter, r *request, f format) *eventWriter {
+func (s *Server) newEventWriter(w http.ResponseWriter, r *request, f format) *eventWriter {
 	contentType := f.info.MediaType
 	if contentType != mediaJSON {
 		contentType += ";stream=watch"
 	}
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Cache-Control", "no-cache, private")
-	return &eventWriter{w: w, r: r, f: f, frames: f.info.StreamSerializer.Framer.NewFrameWriter(w), columns: true}
+	return &eventWriter{w: w, r: r, f: f, frames: f.info.StreamSerializer.Framer.NewFrameWriter(w), columns: true, unread: orDefault(s.cfg.UnreadTimeout, defaultUnreadTimeout)}
 }
 
 // change tells what an event means to a client with a selector: an object that
@@ -269,14 +270,11 @@ func (e *eventWriter) send(kind string, obj runtime.Object) {
 	_, e.err = e.frames.Write(frame.Bytes())
 }
 
-// slowest is how long a client may leave what was sent to it unread.
-const slowest = 30 * time.Second
-
 // mustTakeSoon ends the watch of a client that does not read: its connection
 // and a goroutine would be held for ever.
 func (e *eventWriter) mustTakeSoon() {
 	// Only a connection that is closed already refuses a deadline.
-	_ = http.NewResponseController(e.w).SetWriteDeadline(time.Now().Add(slowest))
+	_ = http.NewResponseController(e.w).SetWriteDeadline(time.Now().Add(e.unread))
 }
 
 func (e *eventWriter) flush() {

@@ -180,9 +180,9 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], pat
 	errs = append(errs, validateMounts(c.VolumeMounts, volumes, path.Child("volumeMounts"))...)
 	errs = append(errs, supported(c.ImagePullPolicy, path.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
-	for name, probe := range map[string]*corev1.Probe{"livenessProbe": c.LivenessProbe, "readinessProbe": c.ReadinessProbe, "startupProbe": c.StartupProbe} {
-		errs = append(errs, validateProbe(probe, name, path.Child(name))...)
-	}
+	errs = append(errs, validateProbe(c.LivenessProbe, "livenessProbe", path.Child("livenessProbe"))...)
+	errs = append(errs, validateProbe(c.ReadinessProbe, "readinessProbe", path.Child("readinessProbe"))...)
+	errs = append(errs, validateProbe(c.StartupProbe, "startupProbe", path.Child("startupProbe"))...)
 	return errs
 }
 

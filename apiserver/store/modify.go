@@ -53,10 +53,7 @@ func (e *ClaimedError) Error() string { return fmt.Sprintf("key %s is taken", e.
 // Modify returns the object as written, with its resourceVersion, or the
 // deleted one; and when it returns, reads from the copy see the write.
 func (s *Store) Modify(ctx context.Context, key string, change func(current Object) (Write, error)) (Object, error) {
-	current, cached, err := s.forModify(ctx, key)
-	if err != nil {
-		return nil, err
-	}
+	current, cached := s.mostLikely(key), true
 	for {
 		w, err := change(current)
 		if err != nil && cached {
@@ -84,12 +81,13 @@ func (s *Store) Modify(ctx context.Context, key string, change func(current Obje
 	}
 }
 
-func (s *Store) forModify(ctx context.Context, key string) (Object, bool, error) {
+// mostLikely is what the copy has under key. When it has nothing, most likely
+// there is nothing, and a create need not ask etcd twice.
+func (s *Store) mostLikely(key string) Object {
 	if e, ok := s.cache.get(key); ok {
-		return e.object, true, nil
+		return e.object
 	}
-	obj, err := s.fetchOrNil(ctx, key)
-	return obj, false, err
+	return nil
 }
 
 func (s *Store) fetchOrNil(ctx context.Context, key string) (Object, error) {
