@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/internal/netns/nstest"
@@ -259,7 +260,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 // answers, and loses them when it does not.
 func TestUDPFlowsFollowTheirEndpoint(t *testing.T) {
 	n, pods := newPods(t)
-	applier := proxy.NewApplier(n.backend)
+	applier := proxy.NewApplier(corev1.IPv4Protocol, n.backend, proxy.NewHealthChecks(nil, func() bool { return true }))
 	apply := func(objects string) {
 		t.Helper()
 		if err := applier.Apply(context.Background(), proxytest.Snapshot(t, objects)); err != nil {
@@ -320,6 +321,7 @@ func TestSCTP(t *testing.T) {
 // serveSCTP answers as echo does. Go's net takes a socket for TCP which is a
 // stream: that is all it needs to know.
 func serveSCTP(t *testing.T, address string) error {
+	t.Helper()
 	socket, at, err := socketSCTP(address)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/iptables"
 	"github.com/podarium/podarium/proxy/proxytest"
@@ -48,26 +49,14 @@ func noRules() *iptables.Ruleset {
 	return &iptables.Ruleset{Tables: []*iptables.Table{iptables.NewTable("nat"), iptables.NewTable("filter")}}
 }
 
+// config is what kube-proxy's flags mean on node-1.
 func config(t *testing.T, flags []string) Config {
 	t.Helper()
-	cfg := Config{MasqueradeBit: 14, Scheduler: "rr", NodeIP: nodeAddresses[0]}
-	for _, flag := range flags {
-		name, value, _ := strings.Cut(flag, "=")
-		switch name {
-		case "--cluster-cidr":
-			cfg.LocalPods = netip.MustParsePrefix(value)
-		case "--detect-local-mode": // NodeCIDR: node-1's own
-			cfg.LocalPods = netip.MustParsePrefix("10.244.1.0/24")
-		case "--masquerade-all":
-			cfg.MasqueradeAll = true
-		case "--iptables-localhost-nodeports": // means nothing in this mode
-		case "--nodeport-addresses":
-			cfg.NodePortAddresses = []netip.Prefix{netip.MustParsePrefix(value)}
-		default:
-			t.Fatalf("flag %q is not known to this test", flag)
-		}
+	f := proxytest.ParseFlags(t, corev1.IPv4Protocol, flags)
+	return Config{
+		MasqueradeBit: 14, Scheduler: "rr", NodeIP: nodeAddresses[0],
+		LocalPods: f.LocalPods, MasqueradeAll: f.MasqueradeAll, NodePortAddresses: f.NodePortAddresses,
 	}
-	return cfg
 }
 
 // TestStepsLeadFromAnyPlanToAnyOther plays kernel: from each situation to the

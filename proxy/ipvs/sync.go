@@ -52,6 +52,9 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
+	if _, err := proxy.NodePortAddresses(b.cfg.NodePortAddresses); err != nil {
+		return err
+	}
 	want, have, full := plan(snapshot, b.cfg, own), b.applied, b.applied == nil
 	if full {
 		if have, err = b.prepare(ctx, want); err != nil {
