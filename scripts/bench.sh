@@ -7,4 +7,4 @@ export CGO_ENABLED=0 PODARIUM_EGRESS=loopback
 if ! command -v dnsperf >/dev/null; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends dnsperf >/dev/null
 fi
-exec go test -p 1 -trimpath -run '^$' -bench "${1:-.}" -benchtime 3x -timeout 20m ./dns/ ./test/
+exec go test -p 1 -trimpath -run '^$' -bench "${1:-.}" -benchtime 3x -timeout 20m ./dns/ ./test/...

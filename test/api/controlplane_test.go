@@ -21,7 +21,7 @@ import (
 // cp-1 and cp-2 with an API server, a controller manager and a scheduler each,
 // which talk to the API server beside them.
 type controlPlane struct {
-	t       *testing.T
+	t       testing.TB
 	dir     string
 	ca      *pki.CA // of the cluster
 	etcdCA  *pki.CA
@@ -47,7 +47,8 @@ func newControlPlane(t *testing.T) *controlPlane {
 	c.file("sa.pub", public)
 	endpoints := c.startEtcd()
 	for i, port := range freePorts(t, 2) {
-		c.startServer(i+1, port, endpoints)
+		c.startServer(i+1, port, "--etcd-servers="+strings.Join(endpoints, ","), "--etcd-cafile="+c.path("etcd-ca.crt"),
+			"--etcd-certfile="+c.path("etcd-client.crt"), "--etcd-keyfile="+c.path("etcd-client.key"))
 	}
 	for i, url := range c.urls {
 		c.waitReady(url)
@@ -79,17 +80,16 @@ func (c *controlPlane) startEtcd() []string {
 	return endpoints
 }
 
-func (c *controlPlane) startServer(number int, port string, endpoints []string) {
+// startServer starts an API server; etcd says where its etcd is.
+func (c *controlPlane) startServer(number int, port string, etcd ...string) {
 	name := fmt.Sprintf("apiserver-%d", number)
 	c.certificate(c.ca, name, pki.Request{CommonName: "kube-apiserver", Server: true, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
 	c.urls = append(c.urls, "https://127.0.0.1:"+port)
-	c.servers = append(c.servers, run(c.t, &process{name: name, path: podarium(c.t), args: []string{
+	c.servers = append(c.servers, run(c.t, &process{name: name, path: podarium(c.t), args: append([]string{
 		"apiserver", fmt.Sprintf("--advertise-address=192.168.56.%d", 10+number), "--bind-address=127.0.0.1", "--secure-port=" + port,
 		"--tls-cert-file=" + c.path(name+".crt"), "--tls-private-key-file=" + c.path(name+".key"), "--client-ca-file=" + c.path("ca.crt"),
-		"--etcd-servers=" + strings.Join(endpoints, ","), "--etcd-cafile=" + c.path("etcd-ca.crt"),
-		"--etcd-certfile=" + c.path("etcd-client.crt"), "--etcd-keyfile=" + c.path("etcd-client.key"),
 		"--service-account-key-file=" + c.path("sa.pub"), "--service-account-signing-key-file=" + c.path("sa.key"),
-	}}))
+	}, etcd...)}))
 }
 
 // startControllers starts what works while it holds a lease under its host's name.
@@ -124,7 +124,7 @@ func (c *controlPlane) waitReady(url string) {
 // eventually asks again and again, for what no watch tells.
 func (c *controlPlane) eventually(within time.Duration, what string, ok func(ctx context.Context) bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), within)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	for !ok(ctx) {
 		select {
@@ -135,14 +135,21 @@ func (c *controlPlane) eventually(within time.Duration, what string, ok func(ctx
 	}
 }
 
-// client is an administrator's, who gives up on a server that hangs.
+// client is an administrator's.
 func (c *controlPlane) client(url string) kubernetes.Interface {
 	c.t.Helper()
+	return c.clientWith(url, func(*rest.Config) {})
+}
+
+func (c *controlPlane) clientWith(url string, change func(*rest.Config)) kubernetes.Interface {
+	c.t.Helper()
 	cert, key := c.issue(c.ca, pki.Request{CommonName: "kubernetes-admin", Organizations: []string{"kubeadm:cluster-admins"}, Client: true})
-	client, err := kubernetes.NewForConfig(&rest.Config{
+	cfg := &rest.Config{
 		Host: url, QPS: -1, WarningHandler: rest.NoWarnings{},
 		TLSClientConfig: rest.TLSClientConfig{CAData: c.ca.CertPEM, CertData: cert, KeyData: key},
-	})
+	}
+	change(cfg)
+	client, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}

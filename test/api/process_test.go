@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 
 // process is a program that can be killed and started again.
 type process struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	host string // its host name, in a UTS namespace of its own; "" for the machine's
 	path string
@@ -63,7 +63,7 @@ func (p *process) kill() {
 
 // run starts a process that is killed when the test ends; what it said is told
 // when the test has failed.
-func run(t *testing.T, p *process) *process {
+func run(t testing.TB, p *process) *process {
 	t.Helper()
 	p.t = t
 	p.start()
@@ -77,7 +77,7 @@ func run(t *testing.T, p *process) *process {
 	return p
 }
 
-func podarium(t *testing.T) string {
+func podarium(t testing.TB) string {
 	t.Helper()
 	path, err := filepath.Abs("../../bin/podarium")
 	if err != nil {
@@ -90,7 +90,7 @@ func podarium(t *testing.T) string {
 }
 
 // freePorts are ports of 127.0.0.1 on which nobody listens.
-func freePorts(t *testing.T, count int) []string {
+func freePorts(t testing.TB, count int) []string {
 	t.Helper()
 	var ports []string
 	for range count {

@@ -1,0 +1,283 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/podarium/podarium/internal/pki"
+)
+
+// BenchmarkAPIServer measures one API server with etcd within it, a process of
+// its own, from client-go with protobuf, as the components use it. Puts into
+// the same etcd are measured beside it.
+func BenchmarkAPIServer(b *testing.B) {
+	s := startAlone(b)
+	b.Run("put/clients=1", func(b *testing.B) { benchRate(b, 1, 500, s.put) })
+	b.Run("create/clients=1", func(b *testing.B) { benchRate(b, 1, 500, s.create) })
+	b.Run("put/clients=16", func(b *testing.B) { benchRate(b, 16, 2000, s.put) })
+	b.Run("create/clients=16", func(b *testing.B) { benchRate(b, 16, 2000, s.create) })
+	b.Run("get/clients=16", func(b *testing.B) { benchRate(b, 16, 4000, s.get) })
+	b.Run("list=1000", s.benchList)
+	b.Run("create-to-watch", s.benchWatch)
+	b.Run("write-to-100-watchers", s.benchFanOut)
+	b.Run("memory", s.benchMemory)
+}
+
+// alone is an API server with its own etcd.
+type alone struct {
+	process *process
+	ready   time.Duration
+	idle    int // KB resident when it has just become ready
+	clients []kubernetes.Interface
+	etcd    *clientv3.Client
+	mu      sync.Mutex
+	serial  int
+	value   string // as long as a ConfigMap of create is in etcd
+}
+
+func startAlone(b *testing.B) *alone {
+	b.Helper()
+	c := &controlPlane{t: b, dir: b.TempDir()}
+	c.ca = c.newCA("kubernetes")
+	c.file("ca.crt", c.ca.CertPEM)
+	signing, public, err := pki.NewSigningKey()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c.file("sa.key", signing)
+	c.file("sa.pub", public)
+	started := time.Now()
+	c.startServer(1, freePorts(b, 1)[0], "--data-dir="+c.path("etcd"))
+	c.waitReady(c.urls[0])
+	s := &alone{process: c.servers[0], ready: time.Since(started)}
+	s.idle = resident(b, s.process.cmd.Process.Pid)
+	for range 16 { // each has a certificate, and so a connection, of its own
+		s.clients = append(s.clients, c.clientWith(c.urls[0], func(cfg *rest.Config) {
+			cfg.ContentType, cfg.AcceptContentTypes = "application/vnd.kubernetes.protobuf", "application/vnd.kubernetes.protobuf"
+		}))
+	}
+	s.etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + filepath.Join(c.dir, "etcd", "etcd.sock")}, Logger: zap.NewNop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.etcd.Close() })
+	s.value = strings.Repeat("x", 600)
+	return s
+}
+
+func (s *alone) next() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serial++
+	return s.serial
+}
+
+func (s *alone) put(ctx context.Context, _ int) error {
+	_, err := s.etcd.Put(ctx, "/bench/"+strconv.Itoa(s.next()), s.value)
+	return err
+}
+
+func (s *alone) create(ctx context.Context, client int) error {
+	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("cm-%06d", s.next())}, Data: map[string]string{"a": strings.Repeat("x", 200)}}
+	_, err := s.clients[client].CoreV1().ConfigMaps("default").Create(ctx, cm, metav1.CreateOptions{})
+	return err
+}
+
+func (s *alone) get(ctx context.Context, client int) error {
+	_, err := s.clients[client].CoreV1().Namespaces().Get(ctx, "default", metav1.GetOptions{})
+	return err
+}
+
+// benchRate lets clients do something count times together.
+func benchRate(b *testing.B, clients, count int, do func(ctx context.Context, client int) error) {
+	var all []time.Duration
+	var took time.Duration
+	for b.Loop() {
+		began := time.Now()
+		var group sync.WaitGroup
+		each := make([][]time.Duration, clients)
+		for i := range clients {
+			group.Go(func() {
+				for range count / clients {
+					sent := time.Now()
+					if err := do(b.Context(), i); err != nil {
+						b.Error(err)
+						return
+					}
+					each[i] = append(each[i], time.Since(sent))
+				}
+			})
+		}
+		group.Wait()
+		took += time.Since(began)
+		all = append(all, slices.Concat(each...)...)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(len(all))/took.Seconds(), "per-s")
+	b.ReportMetric(milliseconds(all, 50), "p50-ms")
+	b.ReportMetric(milliseconds(all, 99), "p99-ms")
+}
+
+// milliseconds is a percentile.
+func milliseconds(list []time.Duration, percent int) float64 {
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[(len(list)-1)*percent/100].Seconds() * 1000
+}
+
+// benchList lists a thousand ConfigMaps of a namespace of their own.
+func (s *alone) benchList(b *testing.B) {
+	const namespace = "thousand"
+	api := s.clients[0].CoreV1()
+	_, err := api.Namespaces().Create(b.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	for i := 0; err == nil && i < 1000; i++ {
+		_, err = api.ConfigMaps(namespace).Create(b.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint(i)}, Data: map[string]string{"a": strings.Repeat("x", 200)}}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all []time.Duration
+	for b.Loop() {
+		for range 30 {
+			sent := time.Now()
+			list, err := api.ConfigMaps(namespace).List(b.Context(), metav1.ListOptions{})
+			if err != nil || len(list.Items) != 1000 {
+				b.Fatalf("%d, %v", len(list.Items), err)
+			}
+			all = append(all, time.Since(sent))
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(milliseconds(all, 50), "p50-ms")
+}
+
+// benchWatch measures from sending a create until the watch tells it.
+func (s *alone) benchWatch(b *testing.B) { s.benchFollowers(b, 1, 200) }
+
+func (s *alone) benchFanOut(b *testing.B) { s.benchFollowers(b, 100, 50) }
+
+// benchFollowers writes one ConfigMap after the other and takes the time until
+// each of the watchers has it.
+func (s *alone) benchFollowers(b *testing.B, watchers, writes int) {
+	told := make(chan time.Duration, watchers)
+	began := time.Now()
+	var sent atomic.Int64
+	for i := range watchers {
+		w, err := s.clients[i%len(s.clients)].CoreV1().ConfigMaps("kube-public").Watch(b.Context(), metav1.ListOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer w.Stop()
+		for range s.existing(b, "kube-public") {
+			<-w.ResultChan()
+		}
+		go func() {
+			for ev := range w.ResultChan() {
+				if ev.Type == watch.Added {
+					told <- time.Since(began) - time.Duration(sent.Load())
+				}
+			}
+		}()
+	}
+	var all []time.Duration
+	for b.Loop() {
+		for range writes {
+			cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("w-%d", s.next())}}
+			sent.Store(int64(time.Since(began)))
+			if _, err := s.clients[0].CoreV1().ConfigMaps("kube-public").Create(b.Context(), cm, metav1.CreateOptions{}); err != nil {
+				b.Fatal(err)
+			}
+			for range watchers {
+				all = append(all, <-told)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(milliseconds(all, 50), "p50-ms")
+	b.ReportMetric(milliseconds(all, 99), "p99-ms")
+}
+
+func (s *alone) existing(b *testing.B, namespace string) []corev1.ConfigMap {
+	b.Helper()
+	list, err := s.clients[0].CoreV1().ConfigMaps(namespace).List(b.Context(), metav1.ListOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return list.Items
+}
+
+// benchMemory tells how long the start took, and what the process has in memory
+// then and with ten thousand pods.
+func (s *alone) benchMemory(b *testing.B) {
+	api := s.clients[0].CoreV1()
+	_, _ = api.ServiceAccounts("default").Create(b.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{})
+	have, err := api.Pods("default").List(b.Context(), metav1.ListOptions{Limit: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if len(have.Items) == 0 {
+		benchPods(b, s, 10000)
+	}
+	var now int
+	for b.Loop() {
+		now = resident(b, s.process.cmd.Process.Pid)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(s.ready.Seconds()*1000, "ready-ms")
+	b.ReportMetric(float64(s.idle)/1024, "start-MiB")
+	b.ReportMetric(float64(now)/1024, "10000-pods-MiB")
+}
+
+func benchPods(b *testing.B, s *alone, count int) {
+	b.Helper()
+	var group sync.WaitGroup
+	for i := range s.clients {
+		group.Go(func() {
+			for n := i; n < count; n += len(s.clients) {
+				pod := &corev1.Pod{
+					ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("web-%05d", n), Labels: map[string]string{"app": "web"}},
+					Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "podarium", Ports: []corev1.ContainerPort{{ContainerPort: 80}}}}},
+				}
+				if _, err := s.clients[i].CoreV1().Pods("default").Create(b.Context(), pod, metav1.CreateOptions{}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// resident is the memory of a process, in KB.
+func resident(b *testing.B, pid int) int {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(data), "VmRSS:")
+	n, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
