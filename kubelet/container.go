@@ -128,10 +128,13 @@ func (w *worker) startFailed(pod *corev1.Pod, c *corev1.Container, have *contain
 	have.running, have.exit = false, &exit
 	have.reason, have.message = "StartError", refused.Error()
 	have.restart.since = exit.Finished
-	have.waiting = &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: refused.Error()}
+	again := restarts(pod, c, exit.Code)
+	if again {
+		have.waiting = &corev1.ContainerStateWaiting{Reason: "RunContainerError", Message: refused.Error()}
+	}
 	close(have.exited)
 	w.mu.Unlock()
-	if !restarts(pod, c, exit.Code) {
+	if !again {
 		return 0
 	}
 	return max(0, have.restart.remaining(time.Now()))

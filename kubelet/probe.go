@@ -14,9 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -204,7 +201,7 @@ func (p prober) once(ctx context.Context, probe *corev1.Probe) (ok bool, message
 	case probe.TCPSocket != nil:
 		err = tcpConnect(ctx, p.container, probe.TCPSocket, ip)
 	case probe.GRPC != nil:
-		err = grpcCheck(ctx, probe.GRPC, ip)
+		err = grpcCheck(ctx, probe.GRPC, ip, timeout)
 	}
 	if err != nil {
 		return false, err.Error()
@@ -336,26 +333,4 @@ func httpGet(ctx context.Context, c *corev1.Container, action *corev1.HTTPGetAct
 		return "", fmt.Errorf("HTTP probe failed with statuscode: %d", answer.StatusCode)
 	}
 	return string(body), nil
-}
-
-// grpcCheck asks the standard health service (grpc.health.v1) of a server.
-func grpcCheck(ctx context.Context, action *corev1.GRPCAction, ip string) error {
-	target := "passthrough:///" + net.JoinHostPort(ip, strconv.Itoa(int(action.Port)))
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("kube-probe"))
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	service := ""
-	if action.Service != nil {
-		service = *action.Service
-	}
-	answer, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{Service: service}, grpc.WaitForReady(true))
-	if err != nil {
-		return fmt.Errorf("error: health rpc failed: %w", err)
-	}
-	if answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
-		return fmt.Errorf("service unhealthy (responded with %q)", answer.GetStatus())
-	}
-	return nil
 }

@@ -31,27 +31,29 @@ func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container) (i
 			return image.Image{}, w.cannotStart(pod, c, have, "ImageInspectError", err), false
 		}
 		if c.ImagePullPolicy == corev1.PullNever {
-			message := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-			w.waitFor(have, "ErrImageNeverPull", message)
-			w.k.event(pod, path, corev1.EventTypeWarning, "ErrImageNeverPull", message)
-			w.k.event(pod, path, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
-			return image.Image{}, w.retryPull(have), false
+			return image.Image{}, w.neverPulled(pod, c, have), false
 		}
 	}
 	return w.pullImage(pod, c, have)
+}
+
+// neverPulled waits for an image which may not be pulled: somebody may load it.
+func (w *worker) neverPulled(pod *corev1.Pod, c *corev1.Container, have *container) time.Duration {
+	path, message := containerPath(pod, c), fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+	w.k.event(pod, path, corev1.EventTypeWarning, "ErrImageNeverPull", message)
+	w.k.event(pod, path, corev1.EventTypeWarning, "Failed", "Error: ErrImageNeverPull")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	have.waiting = &corev1.ContainerStateWaiting{Reason: "ErrImageNeverPull", Message: message}
+	wait := have.retry.next()
+	have.retryAt = time.Now().Add(wait)
+	return wait
 }
 
 func (w *worker) waitFor(have *container, reason, message string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	have.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: message}
-}
-
-func (w *worker) retryPull(have *container) time.Duration {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	have.pull = have.pull.failed(time.Now())
-	return have.pull.delay
 }
 
 func (w *worker) pullImage(pod *corev1.Pod, c *corev1.Container, have *container) (image.Image, time.Duration, bool) {
@@ -66,11 +68,10 @@ func (w *worker) pullImage(pod *corev1.Pod, c *corev1.Container, have *container
 		slog.Info("Image cannot be pulled", "image", c.Image, "pod", podName(pod), "error", err)
 		w.k.event(pod, path, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
 		w.k.event(pod, path, corev1.EventTypeWarning, "Failed", "Error: ErrImagePull")
-		w.waitFor(have, "ErrImagePull", err.Error())
 		w.mu.Lock()
-		have.pullErr = "ErrImagePull: " + err.Error()
+		have.waiting = &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: err.Error()}
+		have.pull, have.pullOf, have.pullErr = have.pull.failed(time.Now()), c.Image, "ErrImagePull: "+err.Error()
 		w.mu.Unlock()
-		w.retryPull(have)
 		// Soon again: the status changes from ErrImagePull to ImagePullBackOff.
 		return image.Image{}, time.Second, false
 	}

@@ -180,7 +180,7 @@ func (w volumeWriter) configMapFiles(ctx context.Context, name string, items []c
 		}
 		maps.Copy(data, object.BinaryData)
 	}
-	return pickKeys(data, items, mode, isOptional(optional), "configmap")
+	return pickKeys(data, items, mode, isOptional(optional), "configmap references non-existent config key")
 }
 
 func (w volumeWriter) secretFiles(ctx context.Context, name string, items []corev1.KeyToPath, mode *int32, optional *bool) (map[string]volumeFile, error) {
@@ -193,7 +193,7 @@ func (w volumeWriter) secretFiles(ctx context.Context, name string, items []core
 	} else {
 		data = object.Data
 	}
-	return pickKeys(data, items, mode, isOptional(optional), "secret")
+	return pickKeys(data, items, mode, isOptional(optional), "references non-existent secret key")
 }
 
 func isOptional(flag *bool) bool { return flag != nil && *flag }
@@ -209,7 +209,7 @@ func fileMode(mode, fallback *int32) fs.FileMode {
 	}
 }
 
-func pickKeys(data map[string][]byte, items []corev1.KeyToPath, mode *int32, optional bool, kind string) (map[string]volumeFile, error) {
+func pickKeys(data map[string][]byte, items []corev1.KeyToPath, mode *int32, optional bool, complaint string) (map[string]volumeFile, error) {
 	files := map[string]volumeFile{}
 	if len(items) == 0 {
 		for key, value := range data {
@@ -223,7 +223,7 @@ func pickKeys(data map[string][]byte, items []corev1.KeyToPath, mode *int32, opt
 			if optional {
 				continue
 			}
-			return nil, fmt.Errorf("%s references non-existent %s key: %s", kind, kind, item.Key)
+			return nil, fmt.Errorf("%s: %s", complaint, item.Key)
 		}
 		files[filepath.Clean(item.Path)] = volumeFile{value, fileMode(item.Mode, mode)}
 	}

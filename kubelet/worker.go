@@ -72,9 +72,10 @@ type container struct {
 
 	restart backoff
 	pull    backoff
+	pullOf  string // the image of which pull speaks
+	pullErr string
 	retry   quickRetry
 	retryAt time.Time
-	pullErr string
 }
 
 // never is a wait without end: the next wake-up comes from outside.
@@ -316,6 +317,9 @@ func (w *worker) mountVolumes(pod *corev1.Pod) error {
 func (w *worker) contentChanged() {
 	w.mu.Lock()
 	w.stale = true
+	for _, have := range w.containers {
+		have.retryAt = time.Time{} // it may have waited for just this
+	}
 	w.mu.Unlock()
 	w.wakeUp()
 }
@@ -435,6 +439,9 @@ func (w *worker) ensureContainer(pod *corev1.Pod, c *corev1.Container) time.Dura
 			w.mu.Unlock()
 			return rest
 		}
+	}
+	if have.pullOf != c.Image {
+		have.pull = backoff{} // somebody corrected the image
 	}
 	rest := max(have.pull.remaining(now), have.retryAt.Sub(now))
 	if rest > 0 {

@@ -222,13 +222,19 @@ func dialFresh(server string) (net.Conn, error) {
 	return nil, err
 }
 
-// TestMain: the test binary is also the client of TestDNSRollout, on a node.
+// TestMain: the test binary is also the client of TestDNSRollout, on a node, and
+// a gRPC server in a pod.
 func TestMain(m *testing.M) {
-	server := os.Getenv(dnsLoad)
-	if server == "" {
+	var err error
+	switch server, address := os.Getenv(dnsLoad), os.Getenv(grpcHealth); {
+	case server != "":
+		err = askSteadily(server)
+	case address != "":
+		err = serveGRPCHealth(address)
+	default:
 		os.Exit(m.Run())
 	}
-	if err := askSteadily(server); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

@@ -94,6 +94,10 @@ func params(t *testing.T, dir string, setup func(*testscript.Env) error) testscr
 	if err != nil {
 		t.Fatal(err)
 	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return testscript.Params{
 		Dir:                 dir,
 		RequireExplicitExec: true,
@@ -112,6 +116,7 @@ func params(t *testing.T, dir string, setup func(*testscript.Env) error) testscr
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("PODARIUM_EGRESS", "loopback")
 			env.Setenv("EXAMPLES", examples)
+			env.Setenv("TESTBINARY", self)
 			return setup(env)
 		},
 	}
