@@ -18,7 +18,13 @@ import (
 )
 
 // jobController runs pods until enough of them have succeeded. Counting is the hard part: a pod that has
-// ended may be deleted by anybody at any time, and must still count, once. jobcount.go tells how.
+// ended may be deleted by anybody at any time, and must still count, once.
+//
+//	job.go          the loop, and the writes
+//	jobcount.go     counts the pods, each once
+//	jobplan.go      the next step: which pods are made or stopped; when the job has ended
+//	jobindexes.go   the numbered parts of an indexed job
+//	jobpolicy.go    podFailurePolicy and successPolicy
 type jobController struct {
 	jobs  batchlisters.JobLister
 	pods  *ownedPods
@@ -47,6 +53,9 @@ func (j *jobController) sync(ctx context.Context, key string) error {
 	if err != nil || !j.pods.created.visible(key) {
 		return err
 	}
+	if by := job.Spec.ManagedBy; by != nil && *by != batchv1.JobControllerName {
+		return nil // somebody else's controller sees to it
+	}
 	if job.DeletionTimestamp != nil {
 		return j.freePodsOf(ctx, namespace, name)
 	}
@@ -73,7 +82,9 @@ func (j *jobController) carryOut(ctx context.Context, job *batchv1.Job, plan job
 	}
 	freed := j.free(ctx, plan.free)
 	removed := forEach(plan.remove, func(pod *corev1.Pod) error { return j.pods.delete(ctx, job, pod, deletedPod) })
-	made := forEach(plan.create, func(index int) error { return j.pods.create(ctx, job, jobPod(job, index), createdPod) })
+	made := forEach(plan.create, func(index int) error {
+		return j.pods.create(ctx, job, jobPod(job, index, plan.before[index]), createdPod)
+	})
 	return errors.Join(freed, removed, made)
 }
 

@@ -24,10 +24,11 @@ import (
 // tally is the outcome of counting.
 type tally struct {
 	active, ready, terminating, succeeded, failed int32 // succeeded and failed include what is in the list
-	indexes                                       indexSet
+	indexes, failedIndexes                        indexSet
 	free                                          []*corev1.Pod // to be let go
 	status                                        batchv1.JobStatus
 	activePods                                    []*corev1.Pod
+	failJob                                       string // why the podFailurePolicy says that the job has failed
 }
 
 func tracked(pod *corev1.Pod) bool {
@@ -41,8 +42,10 @@ func count(job *batchv1.Job, pods []*corev1.Pod, going func(*corev1.Pod) bool) t
 		t.status.UncountedTerminatedPods = &batchv1.UncountedTerminatedPods{}
 	}
 	list := t.status.UncountedTerminatedPods
-	indexed := *job.Spec.CompletionMode == batchv1.IndexedCompletion
-	t.indexes = parseIndexes(job.Status.CompletedIndexes)
+	t.indexes, t.failedIndexes = parseIndexes(job.Status.CompletedIndexes), indexSet{}
+	if job.Status.FailedIndexes != nil {
+		t.failedIndexes = parseIndexes(*job.Status.FailedIndexes)
+	}
 	tracking := map[types.UID]bool{}
 	for _, pod := range pods {
 		tracking[pod.UID] = tracked(pod)
@@ -50,42 +53,72 @@ func count(job *batchv1.Job, pods []*corev1.Pod, going func(*corev1.Pod) bool) t
 	t.settle(&list.Succeeded, &t.status.Succeeded, tracking)
 	t.settle(&list.Failed, &t.status.Failed, tracking)
 	for _, pod := range pods {
-		ended := podFinished(pod) || going(pod)
-		succeeded := pod.Status.Phase == corev1.PodSucceeded
-		switch {
-		case !ended:
-			t.active++
-			t.activePods = append(t.activePods, pod)
-			if podReady(pod) {
-				t.ready++
-			}
-			continue
-		case !podFinished(pod):
-			t.terminating++
-		}
-		if !tracked(pod) {
-			continue
-		}
-		t.free = append(t.free, pod)
-		if slices.Contains(list.Succeeded, pod.UID) || slices.Contains(list.Failed, pod.UID) {
-			continue
-		}
-		switch index, ok := jobIndex(pod); {
-		case !succeeded:
-			list.Failed = append(list.Failed, pod.UID)
-		case !indexed:
-			list.Succeeded = append(list.Succeeded, pod.UID)
-		case ok && !t.indexes.has(index) && index < int(*job.Spec.Completions):
-			t.indexes.add(index)
-		}
+		t.countPod(job, pod, going(pod))
 	}
-	if indexed {
+	if indexed(job) {
 		t.status.CompletedIndexes, t.status.Succeeded = t.indexes.String(), int32(len(t.indexes))
+	}
+	if job.Spec.BackoffLimitPerIndex != nil {
+		t.status.FailedIndexes = new(t.failedIndexes.String())
 	}
 	t.succeeded = t.status.Succeeded + int32(len(list.Succeeded))
 	t.failed = t.status.Failed + int32(len(list.Failed))
 	return t
 }
+
+// countPod is step 1 for one pod. A pod that is on its way out has ended as well, unless the job wants to
+// know how it ends.
+func (t *tally) countPod(job *batchv1.Job, pod *corev1.Pod, going bool) {
+	finished := podFinished(pod)
+	switch {
+	case !finished && !going:
+		t.active++
+		t.activePods = append(t.activePods, pod)
+		if podReady(pod) {
+			t.ready++
+		}
+		return
+	case !finished:
+		t.terminating++
+		if *job.Spec.PodReplacementPolicy == batchv1.Failed {
+			return
+		}
+	}
+	if !tracked(pod) {
+		return
+	}
+	t.free = append(t.free, pod)
+	list := t.status.UncountedTerminatedPods
+	if slices.Contains(list.Succeeded, pod.UID) || slices.Contains(list.Failed, pod.UID) {
+		return
+	}
+	index, ok := jobIndex(pod)
+	valid := ok && job.Spec.Completions != nil && index < int(*job.Spec.Completions)
+	switch {
+	case pod.Status.Phase != corev1.PodSucceeded:
+		t.countFailure(job, pod, index, valid)
+	case !indexed(job):
+		list.Succeeded = append(list.Succeeded, pod.UID)
+	case valid && !t.indexes.has(index):
+		t.indexes.add(index)
+	}
+}
+
+// countFailure asks the podFailurePolicy what the failure means.
+func (t *tally) countFailure(job *batchv1.Job, pod *corev1.Pod, index int, valid bool) {
+	verdict := judgeFailure(job, pod)
+	if verdict.action == batchv1.PodFailurePolicyActionFailJob {
+		t.failJob = verdict.message
+	}
+	if verdict.action != batchv1.PodFailurePolicyActionIgnore {
+		t.status.UncountedTerminatedPods.Failed = append(t.status.UncountedTerminatedPods.Failed, pod.UID)
+	}
+	if job.Spec.BackoffLimitPerIndex != nil && valid && indexFailed(job, pod, verdict) {
+		t.failedIndexes.add(index)
+	}
+}
+
+func indexed(job *batchv1.Job) bool { return *job.Spec.CompletionMode == batchv1.IndexedCompletion }
 
 // settle is step 3: what was in the list when the finalizers were taken off is counted now.
 func (t *tally) settle(list *[]types.UID, counter *int32, tracking map[types.UID]bool) {

@@ -2,11 +2,8 @@ package controllers
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -18,7 +15,8 @@ import (
 // jobPlan is the next step of a job.
 type jobPlan struct {
 	status batchv1.JobStatus
-	create []int // completion indexes; -1 in a job without
+	create []int               // completion indexes; -1 in a job without
+	before map[int]*corev1.Pod // by index, the last pod which failed, where failures are counted by index
 	remove []*corev1.Pod
 	free   []*corev1.Pod // ended and noted, or not to be counted: the finalizer may go
 	again  time.Duration // until a deadline or the end of a back-off; 0 for none
@@ -26,21 +24,30 @@ type jobPlan struct {
 
 func planJob(job *batchv1.Job, pods []*corev1.Pod, going func(*corev1.Pod) bool, now time.Time) jobPlan {
 	t := count(job, pods, going)
-	p := jobPlan{status: t.status, free: t.free}
+	p := jobPlan{status: t.status}
 	s := &p.status
 	suspended := *job.Spec.Suspend
 	if s.StartTime == nil && !suspended {
 		s.StartTime = new(metav1.NewTime(now))
 	}
+	if job.Spec.BackoffLimitPerIndex != nil {
+		p.before = lastFailures(job, pods)
+	}
 	reason, message := jobFailure(job, &t, now)
+	enough, why := jobEnough(job, &t)
+	if jobCondition(s, batchv1.JobSuccessCriteriaMet) != nil {
+		reason = "" // it has succeeded, whatever the pods which are stopped now say
+	}
 	switch {
 	case reason != "" || jobCondition(s, batchv1.JobFailureTarget) != nil:
 		if reason != "" {
 			setJobCondition(s, batchv1.JobFailureTarget, corev1.ConditionTrue, reason, message, now)
 		}
 		p.remove = t.activePods
-	case jobEnough(job, &t):
-		setJobCondition(s, batchv1.JobSuccessCriteriaMet, corev1.ConditionTrue, batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods", now)
+	case enough != "" || jobCondition(s, batchv1.JobSuccessCriteriaMet) != nil:
+		if enough != "" {
+			setJobCondition(s, batchv1.JobSuccessCriteriaMet, corev1.ConditionTrue, enough, why, now)
+		}
 		p.remove = t.activePods
 	case suspended:
 		setJobCondition(s, batchv1.JobSuspended, corev1.ConditionTrue, "JobSuspended", "Job suspended", now)
@@ -52,7 +59,9 @@ func planJob(job *batchv1.Job, pods []*corev1.Pod, going func(*corev1.Pod) bool,
 			s.StartTime = new(metav1.NewTime(now))
 		}
 		p.size(job, pods, &t, now)
+		t.free = slices.DeleteFunc(t.free, p.heldBack)
 	}
+	p.free = t.free
 	if jobCondition(s, batchv1.JobFailureTarget) == nil {
 		p.free = append(p.free, p.remove...) // only a job that fails counts the pods it stops as failed
 	}
@@ -108,17 +117,17 @@ func (p *jobPlan) size(job *batchv1.Job, pods []*corev1.Pod, t *tally, now time.
 	if missing <= 0 {
 		return
 	}
-	if wait := jobBackoff(pods, now); wait > 0 {
+	if wait := jobBackoff(pods, now); wait > 0 && p.before == nil {
 		p.wake(wait)
 		return
 	}
-	if *job.Spec.CompletionMode != batchv1.IndexedCompletion {
+	if !indexed(job) {
 		for range missing {
 			p.create = append(p.create, -1)
 		}
 		return
 	}
-	p.create = freeIndexes(job, pods, t, missing)
+	p.create = p.freeIndexes(job, pods, t, missing, now)
 }
 
 // leastUseful: pods which do not run go before those that do, younger ones before older ones.
@@ -129,18 +138,24 @@ func leastUseful(pods []*corev1.Pod, n int) []*corev1.Pod {
 	return sorted[:n]
 }
 
-func jobEnough(job *batchv1.Job, t *tally) bool {
-	if jobCondition(&t.status, batchv1.JobSuccessCriteriaMet) != nil {
-		return true
+// jobEnough tells why a job has succeeded, or nothing.
+func jobEnough(job *batchv1.Job, t *tally) (reason, message string) {
+	if reason, message := successPolicyMet(job, t.indexes); reason != "" {
+		return reason, message
 	}
-	if job.Spec.Completions == nil {
-		return t.succeeded > 0 && t.active == 0
+	enough := job.Spec.Completions == nil && t.succeeded > 0 && t.active == 0 ||
+		job.Spec.Completions != nil && t.succeeded >= *job.Spec.Completions
+	if enough {
+		return batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods"
 	}
-	return t.succeeded >= *job.Spec.Completions
+	return "", ""
 }
 
 // jobFailure tells why a job has failed, or nothing.
 func jobFailure(job *batchv1.Job, t *tally, now time.Time) (reason, message string) {
+	if t.failJob != "" {
+		return batchv1.JobReasonPodFailurePolicy, t.failJob
+	}
 	limit := *job.Spec.BackoffLimit
 	if t.failed > limit || (job.Spec.Template.Spec.RestartPolicy == corev1.RestartPolicyOnFailure && restartsBeyond(t.activePods, limit)) {
 		return batchv1.JobReasonBackoffLimitExceeded, "Job has reached the specified backoff limit"
@@ -150,7 +165,7 @@ func jobFailure(job *batchv1.Job, t *tally, now time.Time) (reason, message stri
 			return batchv1.JobReasonDeadlineExceeded, "Job was active longer than specified deadline"
 		}
 	}
-	return "", ""
+	return indexFailure(job, t)
 }
 
 // restartsBeyond: with restartPolicy OnFailure the kubelet starts containers again in the same pod, so
@@ -203,11 +218,15 @@ func jobBackoff(pods []*corev1.Pod, now time.Time) time.Duration {
 	if n == 0 {
 		return 0
 	}
-	pause := lastJobBackoff
-	if n <= 7 {
-		pause = min(firstJobBackoff<<(n-1), lastJobBackoff)
+	return last.Add(jobPause(n)).Sub(now)
+}
+
+// jobPause is the pause after n failures.
+func jobPause(n int) time.Duration {
+	if n > 7 {
+		return lastJobBackoff
 	}
-	return last.Add(pause).Sub(now)
+	return min(firstJobBackoff<<(n-1), lastJobBackoff)
 }
 
 // podEnd is when the last container of a pod ended.
@@ -222,8 +241,8 @@ func podEnd(pod *corev1.Pod) time.Time {
 }
 
 // jobPod is a pod of the job. In an indexed job it knows its index from an annotation, a label, its host
-// name and the variable JOB_COMPLETION_INDEX.
-func jobPod(job *batchv1.Job, index int) *corev1.Pod {
+// name and the variable JOB_COMPLETION_INDEX. before is the pod which failed at it last, if that counts.
+func jobPod(job *batchv1.Job, index int, before *corev1.Pod) *corev1.Pod {
 	template := job.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: job.Name + "-", Labels: template.Labels, Annotations: template.Annotations,
@@ -237,6 +256,9 @@ func jobPod(job *batchv1.Job, index int) *corev1.Pod {
 	pod.Name = job.Name + "-" + text + "-" + rand.String(5)
 	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, batchv1.JobCompletionIndexAnnotation, text)
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, batchv1.JobCompletionIndexAnnotation, text)
+	if job.Spec.BackoffLimitPerIndex != nil {
+		noteFailures(job, pod, before)
+	}
 	if pod.Spec.Hostname == "" {
 		pod.Spec.Hostname = job.Name + "-" + text
 	}
@@ -254,71 +276,6 @@ func jobPod(job *batchv1.Job, index int) *corev1.Pod {
 func jobIndex(pod *corev1.Pod) (int, bool) {
 	n, err := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
 	return n, err == nil && n >= 0
-}
-
-// freeIndexes are the lowest n indexes that are neither done nor worked on.
-func freeIndexes(job *batchv1.Job, pods []*corev1.Pod, t *tally, n int) []int {
-	taken := maps.Clone(t.indexes)
-	for _, pod := range pods {
-		if index, ok := jobIndex(pod); ok && !podFinished(pod) {
-			taken.add(index)
-		}
-	}
-	var list []int
-	for i := 0; i < int(*job.Spec.Completions) && len(list) < n; i++ {
-		if !taken.has(i) {
-			list = append(list, i)
-		}
-	}
-	return list
-}
-
-// indexSet is written as ranges: "0-2,5".
-type indexSet map[int]bool
-
-func (s indexSet) has(i int) bool { return s[i] }
-func (s indexSet) add(i int)      { s[i] = true }
-
-func parseIndexes(text string) indexSet {
-	s := indexSet{}
-	for part := range strings.SplitSeq(text, ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		first, err := strconv.Atoi(from)
-		if err != nil {
-			continue
-		}
-		last := first
-		if isRange {
-			if last, err = strconv.Atoi(to); err != nil {
-				continue
-			}
-		}
-		for i := first; i <= last; i++ {
-			s.add(i)
-		}
-	}
-	return s
-}
-
-func (s indexSet) String() string {
-	sorted := slices.Sorted(maps.Keys(s))
-	var parts []string
-	for i := 0; i < len(sorted); {
-		end := i
-		for end+1 < len(sorted) && sorted[end+1] == sorted[end]+1 {
-			end++
-		}
-		switch end - i {
-		case 0:
-			parts = append(parts, strconv.Itoa(sorted[i]))
-		case 1:
-			parts = append(parts, strconv.Itoa(sorted[i]), strconv.Itoa(sorted[end]))
-		default:
-			parts = append(parts, fmt.Sprintf("%d-%d", sorted[i], sorted[end]))
-		}
-		i = end + 1
-	}
-	return strings.Join(parts, ",")
 }
 
 func jobFinished(job *batchv1.Job) bool {

@@ -43,7 +43,7 @@ func (w *world) step(parts int) {
 		return
 	}
 	for _, index := range plan.create {
-		pod := jobPod(w.job, index)
+		pod := jobPod(w.job, index, plan.before[index])
 		w.made++
 		pod.UID, pod.Status.Phase = types.UID(fmt.Sprint(w.made)), corev1.PodRunning
 		pod.Name = fmt.Sprint("pi-", w.made)

@@ -63,6 +63,7 @@ func defaultJob(j *batchv1.Job) {
 		policy = batchv1.Failed
 	}
 	setPtr(&s.PodReplacementPolicy, policy)
+	defaultFailurePolicy(s.PodFailurePolicy)
 	defaultPodSpec(&s.Template.Spec)
 }
 
@@ -90,7 +91,7 @@ func prepareJob(j, old *batchv1.Job) {
 }
 
 func validateJob(j, old *batchv1.Job) field.ErrorList {
-	errs := validateJobNumbers(&j.Spec)
+	errs := append(validateJobNumbers(&j.Spec), validateJobPolicies(&j.Spec)...)
 	errs = append(errs, validateJobSelector(j)...)
 	t := &j.Spec.Template
 	errs = append(errs, validateLabels(t.Labels, specPath.Child("template", "metadata", "labels"))...)
@@ -157,6 +158,10 @@ func validateJobChange(j, old *batchv1.Job) field.ErrorList {
 		errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.Template, old.Spec.Template, specPath.Child("template"))...)
 	}
 	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.CompletionMode, old.Spec.CompletionMode, specPath.Child("completionMode"))...)
+	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, specPath.Child("podFailurePolicy"))...)
+	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, specPath.Child("backoffLimitPerIndex"))...)
+	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.ManagedBy, old.Spec.ManagedBy, specPath.Child("managedBy"))...)
+	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, specPath.Child("successPolicy"))...)
 	elastic := *j.Spec.CompletionMode == batchv1.IndexedCompletion && equality.Semantic.DeepEqual(j.Spec.Completions, j.Spec.Parallelism)
 	if !elastic {
 		errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.Completions, old.Spec.Completions, specPath.Child("completions"))...)

@@ -59,27 +59,33 @@ func TestRefused(t *testing.T) {
 		{ServiceCIDR, `{cidrs: [10.112.0.0]}`, `spec.cidrs[0]: Invalid value: "10.112.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`},
 		{CertificateSigningRequest, `{request: aGVsbG8=, signerName: a/b, usages: [client auth]}`, `PEM block type must be CERTIFICATE REQUEST`},
 	} {
-		obj := c.kind.New()
-		if err := yaml.Unmarshal([]byte(`{metadata: {name: x}, spec: `+c.spec+`}`), obj); err != nil {
-			t.Fatalf("%s %s: %v", c.kind.Kind, c.spec, err)
-		}
-		if c.kind.Namespaced {
-			obj.SetNamespace("default")
-		}
-		obj.SetUID("uid")
-		c.kind.ApplyDefaults(obj)
-		if c.kind.Prepare != nil {
-			c.kind.Prepare(obj, nil)
-		}
-		got := ""
-		if errs := c.kind.Check(obj, nil); len(errs) > 0 {
-			got = errs[0].Error()
-			if c.kind == CertificateSigningRequest {
-				got = errs[0].Detail
-			}
-		}
-		if got != c.want {
+		if got := firstError(t, c.kind, c.spec); got != c.want {
 			t.Errorf("%s %s\n got %s\nwant %s", c.kind.Kind, c.spec, got, c.want)
 		}
 	}
+}
+
+// firstError is what the user reads first about an object of this spec, in YAML.
+func firstError(t *testing.T, kind *Kind, spec string) string {
+	t.Helper()
+	obj := kind.New()
+	if err := yaml.Unmarshal([]byte(`{metadata: {name: x}, spec: `+spec+`}`), obj); err != nil {
+		t.Fatalf("%s %s: %v", kind.Kind, spec, err)
+	}
+	if kind.Namespaced {
+		obj.SetNamespace("default")
+	}
+	obj.SetUID("uid")
+	kind.ApplyDefaults(obj)
+	if kind.Prepare != nil {
+		kind.Prepare(obj, nil)
+	}
+	errs := kind.Check(obj, nil)
+	switch {
+	case len(errs) == 0:
+		return ""
+	case kind == CertificateSigningRequest:
+		return errs[0].Detail
+	}
+	return errs[0].Error()
 }
