@@ -96,13 +96,19 @@ func Difference(old, new *Ruleset) []byte {
 
 // Everything is the text for a kernel of which saved (iptables-save, by table)
 // is known: all chains anew, the jumps to them, and without the chains of our
-// own (isOwn) which a proxy before us has left. It is still one transaction a table, so that a
-// restarted proxy interrupts nobody.
+// own (isOwn) which a proxy before us has left. What packets meet changes in one
+// transaction a table, so that a restarted proxy interrupts nobody; before it
+// come those with chains to which nothing leads yet.
 func Everything(new *Ruleset, saved map[string]string, list []Jump, isOwn func(chain string) bool) []byte {
 	var text bytes.Buffer
 	for _, table := range new.Tables {
-		stale := slices.DeleteFunc(Chains(saved[table.Name]), func(chain string) bool { return !isOwn(chain) })
-		writeTable(&text, table, table.order, missing(stale, table), insertJumps(table.Name, saved[table.Name], list))
+		known := Chains(saved[table.Name])
+		batches, rest := freshFirst(table, known)
+		for _, chains := range batches {
+			writeTable(&text, table, chains, nil, "")
+		}
+		stale := slices.DeleteFunc(known, func(chain string) bool { return !isOwn(chain) })
+		writeTable(&text, table, rest, missing(stale, table), insertJumps(table.Name, saved[table.Name], list))
 	}
 	return text.Bytes()
 }
@@ -111,7 +117,7 @@ func Everything(new *Ruleset, saved map[string]string, list []Jump, isOwn func(c
 // those that go; a jump needs its target, so jumps come after.
 func writeTable(text *bytes.Buffer, after *Table, changed, gone []string, jumps string) {
 	fmt.Fprintf(text, "*%s\n", after.Name)
-	for _, chain := range append(slices.Clone(changed), gone...) {
+	for _, chain := range slices.Concat(changed, gone) {
 		fmt.Fprintf(text, ":%s - [0:0]\n", chain)
 	}
 	text.WriteString(jumps)

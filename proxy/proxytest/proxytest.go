@@ -25,7 +25,7 @@ import (
 
 // Node moves the test onto node-1: a network namespace with its address. eth0
 // stays down until a test needs it.
-func Node(t *testing.T) {
+func Node(t testing.TB) {
 	t.Helper()
 	nstest.Enter(t)
 	nstest.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire")
@@ -111,7 +111,7 @@ func load(model *proxy.Model, documents string) error {
 }
 
 // Pods are hosts on the test node's bridge cni0, 10.244.1.2 and up.
-func Pods(t *testing.T, n int) []*nstest.Host {
+func Pods(t testing.TB, n int) []*nstest.Host {
 	t.Helper()
 	nstest.Run(t, "ip", "link", "add", "cni0", "type", "bridge")
 	nstest.Run(t, "ip", "addr", "add", "10.244.1.1/24", "dev", "cni0")
