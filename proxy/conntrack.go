@@ -26,28 +26,36 @@ type flow struct {
 // nothing new but still answers keeps its flows: without them, the answers that
 // are on their way would reach nobody.
 func staleFlows(before, after *Snapshot) []flow {
-	alive, reachable := map[PortName]map[netip.Addr]bool{}, map[PortName]bool{}
-	for i := range after.Ports {
-		alive[after.Ports[i].Name] = answering(&after.Ports[i])
+	now := map[PortName]*Port{}
+	for _, p := range after.Ports {
+		if p.Name.Protocol == corev1.ProtocolUDP {
+			now[p.Name] = p
+		}
 	}
 	var flows []flow
 	if before != nil {
-		for i := range before.Ports {
-			old := &before.Ports[i]
-			if old.Name.Protocol != corev1.ProtocolUDP {
+		for _, old := range before.Ports {
+			p, still := now[old.Name]
+			if old.Name.Protocol != corev1.ProtocolUDP || p == old {
+				delete(now, old.Name) // not UDP, or nothing has changed
 				continue
 			}
-			reachable[old.Name] = len(old.Reachable()) > 0
+			var alive map[netip.Addr]bool
+			if still {
+				alive = answering(p)
+			}
 			for addr := range answering(old) {
-				if !alive[old.Name][addr] {
+				if !alive[addr] {
 					flows = append(flows, flowsOf(old, addr)...)
 				}
 			}
+			if len(old.Reachable()) > 0 {
+				delete(now, old.Name)
+			}
 		}
 	}
-	for i := range after.Ports {
-		p := &after.Ports[i]
-		if p.Name.Protocol == corev1.ProtocolUDP && !reachable[p.Name] && len(p.Reachable()) > 0 {
+	for _, p := range now { // had no endpoints before
+		if len(p.Reachable()) > 0 {
 			flows = append(flows, flowsOf(p, netip.Addr{})...)
 		}
 	}
@@ -60,8 +68,7 @@ func staleFlows(before, after *Snapshot) []flow {
 // the idle ones are forgotten again and again until the endpoint is gone.
 func drainingFlows(snapshot *Snapshot) []flow {
 	var flows []flow
-	for i := range snapshot.Ports {
-		p := &snapshot.Ports[i]
+	for _, p := range snapshot.Ports {
 		if p.Name.Protocol != corev1.ProtocolUDP {
 			continue
 		}

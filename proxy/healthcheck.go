@@ -49,8 +49,7 @@ type healthCheckPort struct {
 // once.
 func (s *Snapshot) healthCheckPorts() map[uint16]healthCheckPort {
 	ports, ips := map[uint16]healthCheckPort{}, map[uint16]map[netip.Addr]bool{}
-	for i := range s.Ports {
-		p := &s.Ports[i]
+	for _, p := range s.Ports {
 		number := p.HealthCheckNodePort
 		if number == 0 {
 			continue

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -19,6 +18,10 @@ type Model struct {
 
 	services map[ServiceName][]*ServicePort
 	slices   map[ServiceName]map[string][]portEndpoints // by the slice's name
+
+	last    *Snapshot
+	changed map[ServiceName]bool // since the last snapshot
+	all     bool                 // everything is to be decided anew
 }
 
 // NewModel is a Model as seen from one node. Services and endpoints of the
@@ -29,6 +32,8 @@ func NewModel(node string, family corev1.IPFamily) *Model {
 		family:   family,
 		services: map[ServiceName][]*ServicePort{},
 		slices:   map[ServiceName]map[string][]portEndpoints{},
+		last:     &Snapshot{},
+		changed:  map[ServiceName]bool{},
 	}
 }
 
@@ -36,12 +41,14 @@ func NewModel(node string, family corev1.IPFamily) *Model {
 func (m *Model) SetZone(zone string) (changed bool) {
 	changed = m.zone != zone
 	m.zone = zone
+	m.all = m.all || changed
 	return changed
 }
 
 // SetService adds or replaces a Service.
 func (m *Model) SetService(svc *corev1.Service) {
 	name := ServiceName{svc.Namespace, svc.Name}
+	m.changed[name] = true
 	if ports := servicePorts(svc, m.family); len(ports) > 0 {
 		m.services[name] = ports
 	} else {
@@ -50,7 +57,10 @@ func (m *Model) SetService(svc *corev1.Service) {
 }
 
 // DeleteService forgets a Service.
-func (m *Model) DeleteService(name ServiceName) { delete(m.services, name) }
+func (m *Model) DeleteService(name ServiceName) {
+	m.changed[name] = true
+	delete(m.services, name)
+}
 
 // SetSlice adds or replaces an EndpointSlice. Slices of headless Services are
 // for DNS.
@@ -63,6 +73,7 @@ func (m *Model) SetSlice(slice *discoveryv1.EndpointSlice) {
 		m.DeleteSlice(slice)
 		return
 	}
+	m.changed[owner] = true
 	if m.slices[owner] == nil {
 		m.slices[owner] = map[string][]portEndpoints{}
 	}
@@ -75,6 +86,7 @@ func (m *Model) DeleteSlice(slice *discoveryv1.EndpointSlice) {
 	if !ok {
 		return
 	}
+	m.changed[owner] = true
 	delete(m.slices[owner], slice.Name)
 	if len(m.slices[owner]) == 0 {
 		delete(m.slices, owner)
@@ -110,22 +122,59 @@ func (m *Model) endpoints(port PortName) []*Endpoint {
 }
 
 // Snapshot decides for every Service port where packets may go. What it
-// returns does not change with the Model.
+// returns does not change with the Model. Only Services that have changed since
+// the last one are decided anew.
 func (m *Model) Snapshot() *Snapshot {
-	snapshot := &Snapshot{}
-	for _, ports := range m.services {
-		for _, port := range ports {
-			all := m.endpoints(port.Name)
-			r := decide(port, all, m.node, m.zone)
-			snapshot.Ports = append(snapshot.Ports, Port{
-				ServicePort: port, ClusterEndpoints: r.cluster, LocalEndpoints: r.local, HasEndpoints: r.any,
-				answering: filter(all, func(e *Endpoint) bool { return e.serving }),
-			})
-			snapshot.Endpoints += len(all)
+	if m.all {
+		m.last = &Snapshot{}
+		for name := range m.services {
+			m.changed[name] = true
 		}
 	}
-	slices.SortFunc(snapshot.Ports, func(a, b Port) int {
-		return cmp.Or(strings.Compare(a.Name.String(), b.Name.String()), strings.Compare(string(a.Name.Protocol), string(b.Name.Protocol)))
-	})
-	return snapshot
+	next := &Snapshot{Endpoints: m.last.Endpoints}
+	var same, anew []*Port
+	for _, port := range m.last.Ports {
+		if m.changed[port.Name.ServiceName] {
+			next.Endpoints -= port.all
+		} else {
+			same = append(same, port)
+		}
+	}
+	for name := range m.changed {
+		for _, port := range m.services[name] {
+			p := m.decide(port)
+			next.Endpoints += p.all
+			anew = append(anew, p)
+		}
+	}
+	slices.SortFunc(anew, comparePorts)
+	next.Ports = merge(same, anew)
+	m.last, m.all = next, false
+	clear(m.changed)
+	return next
+}
+
+// decide makes the Port of a Service port.
+func (m *Model) decide(port *ServicePort) *Port {
+	all := m.endpoints(port.Name)
+	r := decide(port, all, m.node, m.zone)
+	return &Port{
+		ServicePort: port, ClusterEndpoints: r.cluster, LocalEndpoints: r.local, HasEndpoints: r.any,
+		answering: filter(all, func(e *Endpoint) bool { return e.serving }), all: len(all),
+	}
+}
+
+func comparePorts(a, b *Port) int { return strings.Compare(a.key, b.key) }
+
+// merge is the ports of two lists in order, in order.
+func merge(a, b []*Port) []*Port {
+	merged := make([]*Port, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if comparePorts(a[0], b[0]) <= 0 {
+			merged, a = append(merged, a[0]), a[1:]
+		} else {
+			merged, b = append(merged, b[0]), b[1:]
+		}
+	}
+	return append(append(merged, a...), b...)
 }

@@ -37,6 +37,7 @@ func (n PortName) String() string {
 // never changed after it was made.
 type ServicePort struct {
 	Name                PortName
+	key                 string // orders ports: the name, then the protocol
 	ClusterIP           netip.Addr
 	Port                uint16
 	NodePort            uint16 // 0: none
@@ -102,6 +103,7 @@ func servicePorts(svc *corev1.Service, family corev1.IPFamily) []*ServicePort {
 	for _, p := range svc.Spec.Ports {
 		port := shared
 		port.Name = PortName{ServiceName{svc.Namespace, svc.Name}, p.Name, p.Protocol}
+		port.key = port.Name.String() + "\x00" + string(p.Protocol)
 		port.Port, port.NodePort = uint16(p.Port), uint16(p.NodePort)
 		ports = append(ports, &port)
 	}

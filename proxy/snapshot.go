@@ -3,13 +3,16 @@ package proxy
 import "slices"
 
 // Snapshot is everything a Backend needs to know, at one moment. Ports are in
-// the order of their names, so that equal clusters give equal rules.
+// the order of their names, so that equal clusters give equal rules. A port
+// that has not changed is the same pointer in the next snapshot, so a Backend
+// may keep what it made of it.
 type Snapshot struct {
-	Ports     []Port
+	Ports     []*Port
 	Endpoints int // of all Services, ready or not
 }
 
-// Port is a Service port with the endpoints decided for this node.
+// Port is a Service port with the endpoints decided for this node. It is never
+// changed after it was made.
 type Port struct {
 	*ServicePort
 	ClusterEndpoints []*Endpoint // for traffic policy Cluster
@@ -17,6 +20,7 @@ type Port struct {
 	HasEndpoints     bool        // anywhere; with none here, "no local endpoints"
 
 	answering []*Endpoint // all that still serve, also those which get nothing new
+	all       int         // endpoints, ready or not
 }
 
 // Internal are the endpoints behind the ClusterIP.
@@ -61,8 +65,7 @@ func (p *Port) Draining() []*Endpoint {
 // withoutLocal counts the Service ports whose traffic policy Local leaves them
 // no endpoint on this node, while others have some.
 func (s *Snapshot) withoutLocal() (internal, external int) {
-	for i := range s.Ports {
-		p := &s.Ports[i]
+	for _, p := range s.Ports {
 		if !p.HasEndpoints || len(p.LocalEndpoints) > 0 {
 			continue
 		}

@@ -20,8 +20,8 @@ func plan(snapshot *proxy.Snapshot, cfg Config, node node) *iptables.Ruleset {
 	p.nat.Declare(servicesChain, nodePortsChain, postroutingChain, markMasqChain)
 	p.fixedFilterRules()
 	p.fixedNATRules()
-	for i := range snapshot.Ports {
-		p.port(&snapshot.Ports[i])
+	for _, port := range snapshot.Ports {
+		p.port(port)
 	}
 	p.nodePortsJump()
 	return &iptables.Ruleset{Tables: []*iptables.Table{p.filter, p.nat, mangle}}

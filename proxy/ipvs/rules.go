@@ -31,8 +31,8 @@ func plan(snapshot *proxy.Snapshot, cfg Config, own []netip.Addr) *Plan {
 			}
 		}
 	}
-	for i := range snapshot.Ports {
-		p.port(&snapshot.Ports[i])
+	for _, port := range snapshot.Ports {
+		p.port(port)
 	}
 	for addr := range p.plan.Addresses {
 		p.add(ipvsIPsSet, addr.String())

@@ -16,8 +16,8 @@ func plan(snapshot *proxy.Snapshot, cfg Config, nodePorts []netip.Addr) *Ruleset
 	p.hooks()
 	p.maps(nodePorts)
 	p.fixedRules()
-	for i := range snapshot.Ports {
-		p.port(&snapshot.Ports[i])
+	for _, port := range snapshot.Ports {
+		p.port(port)
 	}
 	return p.rules
 }

@@ -14,8 +14,8 @@ func plan(snapshot *proxy.Snapshot, cfg Config, doors map[portalKey]uint16) *ipt
 	p := &planner{cfg: cfg, doors: doors, filter: iptables.NewTable("filter"), nat: iptables.NewTable("nat")}
 	p.filter.Declare(canaryChain, rejectChain)
 	p.nat.Declare(canaryChain, portalsContainer, portalsHost, nodePortContainer, nodePortHost)
-	for i := range snapshot.Ports {
-		p.port(&snapshot.Ports[i])
+	for _, port := range snapshot.Ports {
+		p.port(port)
 	}
 	return &iptables.Ruleset{Tables: []*iptables.Table{p.filter, p.nat}}
 }

@@ -56,8 +56,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 // by which it has endpoints.
 func (b *Backend) openPortals(snapshot *proxy.Snapshot) (map[portalKey]uint16, error) {
 	doors := map[portalKey]uint16{}
-	for i := range snapshot.Ports {
-		port := &snapshot.Ports[i]
+	for _, port := range snapshot.Ports {
 		for key, endpoints := range map[portalKey][]*proxy.Endpoint{
 			{port.Name, false}: port.ClusterEndpoints,
 			{port.Name, true}:  port.LocalEndpoints,
