@@ -38,10 +38,23 @@ func (t *Table) Add(chain string, parts ...string) {
 	t.chains[chain] = append(t.chains[chain], rule(parts))
 }
 
-// AddOnce is Add for a rule which several ports of one Service share.
-func (t *Table) AddOnce(chain string, parts ...string) {
-	if r := rule(parts); !slices.Contains(t.chains[chain], r) {
-		t.Add(chain, parts...)
+// Merge adds the chains and rules of another table, which it leaves as it is.
+// A rule which the chain has just got, from the port before of the same
+// Service, is not added twice.
+func (t *Table) Merge(other *Table) {
+	for _, chain := range other.order {
+		rules, ours := t.chains[chain]
+		t.Declare(chain)
+		if !ours {
+			t.chains[chain] = slices.Clip(other.chains[chain])
+			continue
+		}
+		for _, r := range other.chains[chain] {
+			if len(rules) == 0 || rules[len(rules)-1] != r {
+				rules = append(rules, r)
+			}
+		}
+		t.chains[chain] = rules
 	}
 }
 

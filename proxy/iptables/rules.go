@@ -8,10 +8,11 @@ import (
 )
 
 // plan turns a snapshot into the rules it means. It is pure: the same
-// arguments give the same text, and nothing is looked up.
-func plan(snapshot *proxy.Snapshot, cfg Config, node node) *iptables.Ruleset {
-	p := &planner{cfg: cfg, family: cfg.family(), node: node, large: snapshot.Endpoints > largeCluster}
-	p.filter, p.nat = iptables.NewTable("filter"), iptables.NewTable("nat")
+// arguments give the same text, and nothing is looked up. What made holds from
+// the plan before is not made again.
+func plan(snapshot *proxy.Snapshot, cfg Config, node node, made *ports) *iptables.Ruleset {
+	large := snapshot.Endpoints > largeCluster
+	p := newPlanner(cfg, node, large)
 	mangle := iptables.NewTable("mangle")
 	for _, table := range []*iptables.Table{p.filter, p.nat, mangle} {
 		table.Declare(canaryChain)
@@ -20,14 +21,52 @@ func plan(snapshot *proxy.Snapshot, cfg Config, node node) *iptables.Ruleset {
 	p.nat.Declare(servicesChain, nodePortsChain, postroutingChain, markMasqChain)
 	p.fixedFilterRules()
 	p.fixedNATRules()
-	for _, port := range snapshot.Ports {
-		p.port(port)
+	for _, rules := range made.of(snapshot, large, func(port *proxy.Port) portRules { return planPort(port, cfg, node, large) }) {
+		p.filter.Merge(rules.filter)
+		p.nat.Merge(rules.nat)
 	}
 	p.nodePortsJump()
 	return &iptables.Ruleset{Tables: []*iptables.Table{p.filter, p.nat, mangle}}
 }
 
-// planner collects the rules of one snapshot.
+// portRules are those of one Service port.
+type portRules struct{ filter, nat *iptables.Table }
+
+func planPort(port *proxy.Port, cfg Config, node node, large bool) portRules {
+	p := newPlanner(cfg, node, large)
+	p.port(port)
+	return portRules{p.filter, p.nat}
+}
+
+func newPlanner(cfg Config, node node, large bool) *planner {
+	return &planner{cfg: cfg, family: cfg.family(), node: node, large: large, filter: iptables.NewTable("filter"), nat: iptables.NewTable("nat")}
+}
+
+// ports remembers the rules of the ports of the last plan.
+type ports struct {
+	large bool
+	rules map[*proxy.Port]portRules
+}
+
+// of is the rules of each port of a snapshot, made only where they are not known.
+func (p *ports) of(snapshot *proxy.Snapshot, large bool, make func(*proxy.Port) portRules) []portRules {
+	known, list := p.rules, []portRules{}
+	if p.large != large {
+		known = nil // all have comments, or none
+	}
+	p.large, p.rules = large, map[*proxy.Port]portRules{}
+	for _, port := range snapshot.Ports {
+		rules, ok := known[port]
+		if !ok {
+			rules = make(port)
+		}
+		p.rules[port] = rules
+		list = append(list, rules)
+	}
+	return list
+}
+
+// planner collects rules.
 type planner struct {
 	cfg    Config
 	family family
@@ -165,7 +204,7 @@ func (p *planner) healthCheckNodePort(port *proxy.Port) {
 	if port.HealthCheckNodePort == 0 {
 		return
 	}
-	p.filter.AddOnce(nodePortsChain, "-p tcp", comment(port.Name.String()+" health check node port"),
+	p.filter.Add(nodePortsChain, "-p tcp", comment(port.Name.String()+" health check node port"),
 		fmt.Sprintf("-m tcp --dport %d -j ACCEPT", port.HealthCheckNodePort))
 }
 

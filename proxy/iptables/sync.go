@@ -24,6 +24,7 @@ type Backend struct {
 	nfacct  bool
 	applied *iptables.Ruleset
 	counts  counts
+	made    ports // what the last plan has made
 }
 
 // tables in which something of ours is, mangle only the canary.
@@ -50,7 +51,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	wanted := plan(snapshot, b.cfg, node{nodePorts: addresses, nfacct: b.nfacct})
+	wanted := plan(snapshot, b.cfg, node{nodePorts: addresses, nfacct: b.nfacct}, &b.made)
 	full := b.applied == nil
 	slog.Info("Syncing iptables rules", "ipFamily", b.name(), "fullSync", full)
 	var text []byte

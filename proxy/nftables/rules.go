@@ -8,21 +8,29 @@ import (
 	"github.com/podarium/podarium/proxy"
 )
 
-// plan turns a snapshot into the table it means. It is pure: the same
-// arguments give the same text, and nothing is looked up. nodePorts are the
-// addresses of this node that take node ports.
-func plan(snapshot *proxy.Snapshot, cfg Config, nodePorts []netip.Addr) *Ruleset {
-	p := &planner{cfg: cfg, family: cfg.family(), rules: newRuleset(cfg.family().table())}
+// planFixed is what is there without any Service. It is pure, as planPort is:
+// the same arguments give the same text, and nothing is looked up. nodePorts are
+// the addresses of this node that take node ports.
+func planFixed(cfg Config, nodePorts []netip.Addr) *Ruleset {
+	p := newPlanner(cfg)
 	p.hooks()
 	p.maps(nodePorts)
 	p.fixedRules()
-	for _, port := range snapshot.Ports {
-		p.port(port)
-	}
 	return p.rules
 }
 
-// planner collects the rules of one snapshot.
+// planPort is what a Service port adds to that.
+func planPort(port *proxy.Port, cfg Config) *Ruleset {
+	p := newPlanner(cfg)
+	p.port(port)
+	return p.rules
+}
+
+func newPlanner(cfg Config) *planner {
+	return &planner{cfg: cfg, family: cfg.family(), rules: newRuleset(cfg.family().table())}
+}
+
+// planner collects rules.
 type planner struct {
 	cfg    Config
 	family family

@@ -12,6 +12,8 @@ type Ruleset struct {
 	table  string // "ip kube-proxy"
 	chains map[string]*chain
 	sets   map[string]*set
+	// elements of the sets, by set and key, as text with their verdicts.
+	elements map[string]map[string]string
 }
 
 // chain is a chain's declaration, such as its hook, and its rules.
@@ -20,16 +22,14 @@ type chain struct {
 	rules   []string
 }
 
-// set is a set or a map, its declaration and its elements with their verdicts
-// ("" in a set).
+// set is the declaration of a set or a map.
 type set struct {
-	kind     string // "set" or "map"
-	options  string
-	elements map[string]string
+	kind    string // "set" or "map"
+	options string
 }
 
 func newRuleset(table string) *Ruleset {
-	return &Ruleset{table: table, chains: map[string]*chain{}, sets: map[string]*set{}}
+	return &Ruleset{table: table, chains: map[string]*chain{}, sets: map[string]*set{}, elements: map[string]map[string]string{}}
 }
 
 // chain declares a chain.
@@ -46,7 +46,7 @@ func (r *Ruleset) add(name, rule string) {
 
 func (r *Ruleset) set(kind, name, options string) {
 	if r.sets[name] == nil {
-		r.sets[name] = &set{kind: kind, options: options, elements: map[string]string{}}
+		r.sets[name] = &set{kind: kind, options: options}
 	}
 }
 
@@ -56,12 +56,20 @@ func (r *Ruleset) element(name, key, verdict string) {
 	if verdict != "" {
 		text += " : " + verdict
 	}
-	r.sets[name].elements[key] = text
+	r.put(name, key, text)
 }
 
 // commented is element for maps whose elements carry the Service's name.
 func (r *Ruleset) commented(name, key, comment, verdict string) {
-	r.sets[name].elements[key] = fmt.Sprintf("%s comment %q : %s", key, comment, verdict)
+	r.put(name, key, fmt.Sprintf("%s comment %q : %s", key, comment, verdict))
+}
+
+// put puts an element into a set that may be declared in another Ruleset.
+func (r *Ruleset) put(name, key, text string) {
+	if r.elements[name] == nil {
+		r.elements[name] = map[string]string{}
+	}
+	r.elements[name][key] = text
 }
 
 // existing is what a table holds by name, for a proxy which has just started.
@@ -81,12 +89,13 @@ func difference(old, new *Ruleset) string {
 		}
 	}
 	t.declare(new, func(name string) bool { return old.sets[name] == nil }, changed)
+	for _, name := range sorted(old.elements) {
+		t.removeElements(name, old.elements[name], new.elements[name])
+	}
 	for _, name := range sorted(old.sets) {
-		if after := new.sets[name]; after != nil {
-			t.removeElements(name, old.sets[name].elements, after.elements)
-			continue
+		if new.sets[name] == nil {
+			t.gone("delete %s %s %s", old.sets[name].kind, t.table, name)
 		}
-		t.gone("delete %s %s %s", old.sets[name].kind, t.table, name)
 	}
 	for _, name := range sorted(old.chains) {
 		if new.chains[name] == nil {
@@ -94,12 +103,8 @@ func difference(old, new *Ruleset) string {
 			t.gone("delete chain %s %s", t.table, name)
 		}
 	}
-	for _, name := range sorted(new.sets) {
-		before := map[string]string{}
-		if old.sets[name] != nil {
-			before = old.sets[name].elements
-		}
-		t.addElements(name, before, new.sets[name].elements)
+	for _, name := range sorted(new.elements) {
+		t.addElements(name, old.elements[name], new.elements[name])
 	}
 	t.addRules(new, changed)
 	return t.String()
@@ -128,8 +133,8 @@ func everything(new *Ruleset, have existing) string {
 			}
 		}
 	}
-	for _, name := range sorted(new.sets) {
-		t.addElements(name, nil, new.sets[name].elements)
+	for _, name := range sorted(new.elements) {
+		t.addElements(name, nil, new.elements[name])
 	}
 	t.addRules(new, sorted(new.chains))
 	return t.String()

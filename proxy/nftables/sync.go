@@ -22,7 +22,7 @@ import (
 // and begins with a full sync.
 type Backend struct {
 	cfg     Config
-	applied *Ruleset
+	applied *parts
 }
 
 // New is a backend which has applied nothing yet.
@@ -34,18 +34,21 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	wanted := plan(snapshot, b.cfg, addresses)
-	full, ipFamily := b.applied == nil, cmp.Or(b.cfg.Family, corev1.IPv4Protocol)
+	fixed := planFixed(b.cfg, addresses)
+	full := b.applied == nil || b.applied.clash || difference(b.applied.fixed, fixed) != ""
+	ipFamily := cmp.Or(b.cfg.Family, corev1.IPv4Protocol)
 	slog.Info("Syncing nftables rules", "ipFamily", ipFamily, "fullSync", full)
-	text := ""
-	if full {
+	wanted, text := b.applied, ""
+	if !full {
+		text = wanted.change(snapshot, b.cfg)
+	}
+	if full || wanted.clash {
 		have, err := list(ctx, b.cfg.family())
 		if err != nil {
 			return err
 		}
-		text = everything(wanted, have)
-	} else {
-		text = difference(b.applied, wanted)
+		wanted = newParts(fixed, snapshot, b.cfg)
+		text = everything(wanted.whole(), have)
 	}
 	if text == "" {
 		return nil
