@@ -6,6 +6,7 @@
 // random number, its endpoint.
 //
 // The files are those of its sister: names.go, rules.go (snapshot to rules,
-// pure), ruleset.go (two sets of rules to a transaction, pure), sync.go,
+// pure), ruleset.go (two sets of rules to a transaction, pure), parts.go (which
+// ports to compare at all), sync.go,
 // cleanup.go. README.md draws the table with one Service worked through.
 package nftables
