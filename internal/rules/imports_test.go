@@ -61,8 +61,8 @@ func TestCNIKnowsNoKubernetes(t *testing.T) {
 }
 
 // proxyTests are the packages under proxy/ that are no backend: they give all
-// backends the same clusters and the same packets.
-var proxyTests = []string{"proxytest", "matrix"}
+// backends the same clusters and the same packets, and measure them.
+var proxyTests = []string{"proxytest", "matrix", "scale"}
 
 func TestBackendsImportNoOther(t *testing.T) {
 	for pkg, imports := range directImports(t) {
