@@ -22,6 +22,7 @@ memory=768           # MiB each
 suites=(
   "proxy/ipvs -parallel=4 -skip=TestSituations|TestSteps"
   "proxy/matrix -modes=ipvs"
+  "cmd/podarium -modes=iptables,nftables,ipvs,userspace -run=TestSwitchingModes"
 )
 # Programs which the tests run; their libraries come along.
 programs=(ip bridge nsenter iptables iptables-save iptables-restore ipset nft conntrack curl)
@@ -30,7 +31,7 @@ programs=(ip bridge nsenter iptables iptables-save iptables-restore ipset nft co
 modules=(
   ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_sh ip_vs_mh dummy veth bridge br_netfilter
   nf_conntrack nf_conntrack_netlink nf_tables nft_compat nft_chain_nat nft_nat nft_masq nft_ct nft_fib_ipv4 nft_numgen nft_reject_ipv4
-  xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_MASQUERADE xt_nat xt_physdev xt_set xt_tcpudp ipt_REJECT
+  xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_MASQUERADE xt_nat xt_nfacct xt_physdev xt_REDIRECT xt_set xt_statistic xt_tcpudp ipt_REJECT
   ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet sctp
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -81,7 +82,7 @@ func (f *proxyFlags) removeOtherModes(ctx context.Context) error {
 	case "nftables":
 		return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx))
 	case "ipvs":
-		return errors.Join(nftables.Cleanup(ctx), removePortals(ctx), removeServiceChains(ctx))
+		return errors.Join(nftables.Cleanup(ctx), removeCanaryModes(ctx))
 	}
 	return errors.Join(ipvs.Cleanup(ctx), nftables.Cleanup(ctx), removePortals(ctx))
 }
@@ -92,14 +93,20 @@ func removePortals(ctx context.Context) error {
 	return iptablesrules.IPv4.Remove(ctx, []string{"filter", "nat"}, "KUBE-PORTALS-", "KUBE-NODEPORT-")
 }
 
-// removeServiceChains removes the rules of iptables mode but for the chains
-// which ipvs mode has too: those carry on while it restarts.
-func removeServiceChains(ctx context.Context) error {
-	return errors.Join(
-		iptablesrules.IPv4.Remove(ctx, []string{"filter", "nat", "mangle"}, "KUBE-SVC-", "KUBE-SVL-", "KUBE-SEP-", "KUBE-EXT-", "KUBE-FW-",
-			"KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-FIREWALL", "KUBE-PROXY-CANARY"),
-		iptablesrules.IPv4.Remove(ctx, []string{"filter"}, "KUBE-SERVICES"),
-	)
+// removeCanaryModes removes the rules of iptables and userspace mode when they
+// are there, and leaves those of ipvs mode, some of whose chains have the same
+// names. It has no canary, and those two have one in each of their tables.
+func removeCanaryModes(ctx context.Context) error {
+	for _, table := range []string{"nat", "mangle"} {
+		saved, err := iptablesrules.IPv4.Save(ctx, table)
+		if err != nil {
+			return err
+		}
+		if slices.Contains(iptablesrules.Chains(string(saved)), "KUBE-PROXY-CANARY") {
+			return iptables.Cleanup(ctx)
+		}
+	}
+	return nil
 }
 
 // healthCheckAddresses are the node's that answer on health check node ports:

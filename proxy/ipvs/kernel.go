@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -196,7 +197,7 @@ func eachMissing(list, others map[netip.Addr]bool, verb string, change func(netl
 	if err != nil {
 		return fmt.Errorf("find interface %s: %w", device, err)
 	}
-	for addr := range list {
+	for _, addr := range slices.SortedFunc(maps.Keys(list), netip.Addr.Compare) {
 		if others[addr] {
 			continue
 		}
