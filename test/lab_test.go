@@ -34,7 +34,8 @@ func podarium(t testing.TB) string {
 }
 
 // TestCluster runs the scripts of the shared lab: those of testdata/cluster with
-// every kubectl; those of testdata/controllers and testdata/network, which ask
+// three kubectls, and those of testdata/nodes, which empty nodes, with two and
+// when nobody else is there; those of testdata/controllers and testdata/network, which ask
 // controllers and the kernel more than kubectl, with one.
 func TestCluster(t *testing.T) {
 	bin := podarium(t)
@@ -46,11 +47,37 @@ func TestCluster(t *testing.T) {
 	if len(kubectls) > 1 && len(kubectls) < 3 {
 		t.Fatalf("only %v are here", kubectls)
 	}
-	for _, k := range kubectls {
+	for _, k := range bundledOldestNewest(kubectls) {
 		t.Run(k.name, func(t *testing.T) { runShared(t, "testdata/cluster", k) })
 	}
+	for _, k := range kubectls[:min(2, len(kubectls))] {
+		t.Run("nodes-"+k.name, func(t *testing.T) { runShared(t, "testdata/nodes", k) })
+	}
+	t.Run("streams", func(t *testing.T) { runStreams(t, kubectls) })
 	t.Run("controllers", func(t *testing.T) { runShared(t, "testdata/controllers", kubectls[0]) })
 	t.Run("network", func(t *testing.T) { runShared(t, "testdata/network", kubectls[0]) })
+}
+
+// runStreams runs the script of exec and its kin with every kubectl there is,
+// over the protocols which it speaks.
+func runStreams(t *testing.T, kubectls []kubectl) {
+	t.Helper()
+	for _, k := range kubectls {
+		for _, protocol := range k.protocols() {
+			t.Run(k.name+"/"+protocol, func(t *testing.T) {
+				t.Parallel()
+				testscript.Run(t, params(t, "testdata/streams", func(env *testscript.Env) error {
+					env.Setenv("LAB", sharedLab)
+					env.Setenv("PROTOCOL", protocol)
+					env.Setenv("NAMESPACE", "streams-"+strings.ReplaceAll(k.name, ".", "-")+"-"+protocol)
+					websocket := strconv.FormatBool(protocol == "websocket")
+					env.Setenv("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websocket)
+					env.Setenv("KUBECTL_PORT_FORWARD_WEBSOCKETS", websocket)
+					return useKubectl(env, k)
+				}))
+			})
+		}
+	}
 }
 
 func runShared(t *testing.T, dir string, k kubectl) {
@@ -125,8 +152,18 @@ func params(t *testing.T, dir string, setup func(*testscript.Env) error) testscr
 // kubectl is one version of it.
 type kubectl struct{ name, path string }
 
-// findKubectls: the bundled one, and of those beside the machine's kubectl
-// (kubectl.1.27, kubectl.1.28 …) the oldest and the newest.
+// protocols are those over which exec and port-forward go. kubectl has spoken
+// WebSocket for both since 1.30 and falls back to SPDY, which it always has.
+func (k kubectl) protocols() []string {
+	var minor int
+	if _, err := fmt.Sscanf(k.name, "kubectl.1.%d", &minor); err == nil && minor < 30 {
+		return []string{"spdy"}
+	}
+	return []string{"websocket", "spdy"}
+}
+
+// findKubectls: the bundled one, and those beside the machine's kubectl
+// (kubectl.1.27, kubectl.1.28 …).
 func findKubectls(t *testing.T, bin string) []kubectl {
 	t.Helper()
 	list := []kubectl{{"bundled", bin}}
@@ -143,13 +180,18 @@ func findKubectls(t *testing.T, bin string) []kubectl {
 		t.Fatal(err)
 	}
 	slices.Sort(others)
-	if len(others) > 2 {
-		others = []string{others[0], others[len(others)-1]}
-	}
 	for _, path := range others {
 		list = append(list, kubectl{filepath.Base(path), path})
 	}
 	return list
+}
+
+// bundledOldestNewest leaves out the versions in between.
+func bundledOldestNewest(list []kubectl) []kubectl {
+	if len(list) <= 3 {
+		return list
+	}
+	return []kubectl{list[0], list[1], list[len(list)-1]}
 }
 
 func run(t testing.TB, home, bin string, args ...string) string {
