@@ -20,6 +20,7 @@ import (
 
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/leader"
+	"github.com/podarium/podarium/internal/pki"
 )
 
 // Config says which cluster is controlled, and how.
@@ -34,6 +35,10 @@ type Config struct {
 	// RootCA is the PEM text which every namespace finds in its ConfigMap kube-root-ca.crt; when empty,
 	// none is published.
 	RootCA []byte
+
+	// SigningCA signs approved certificate requests, for SigningDuration at most; when nil, nobody does.
+	SigningCA       *pki.CA
+	SigningDuration time.Duration
 
 	// NodeMonitorGracePeriod is how long a node may be silent before it counts as unreachable.
 	NodeMonitorGracePeriod time.Duration
@@ -57,26 +62,30 @@ var all = []struct {
 	name  string
 	start start
 }{
-	{"node-ipam-controller", nodeIPAM},                             // podcidr.go
-	{"clusterrole-aggregation-controller", clusterRoleAggregation}, // clusterroleaggregation.go
-	{"serviceaccount-controller", serviceAccounts},                 // serviceaccount.go
-	{"root-ca-certificate-publisher-controller", rootCA},           // rootca.go
-	{"deployment-controller", deployments},                         // deployment*.go
-	{"replicaset-controller", replicaSets},                         // replicaset.go
-	{"replicationcontroller-controller", replicationControllers},   // replicationcontroller.go
-	{"daemonset-controller", daemonSets},                           // daemonset.go, daemonplan.go
-	{"statefulset-controller", statefulSets},                       // statefulset.go, statefulplan.go
-	{"job-controller", jobs},                                       // job*.go
-	{"disruption-controller", disruptions},                         // disruption.go
-	{"service-cidr-controller", serviceCIDRs},                      // servicecidr.go
-	{"endpointslice-controller", endpointSlices},                   // endpointslice.go, managedslices.go
-	{"endpoints-controller", endpoints},                            // endpoints.go
-	{"endpointslice-mirroring-controller", sliceMirroring},         // slicemirroring.go
-	{"node-lifecycle-controller", nodeLifecycle},                   // nodelifecycle.go, nodetaints.go
-	{"taint-eviction-controller", taintEviction},                   // tainteviction.go
-	{"pod-garbage-collector-controller", podGarbageCollector},      // podgc.go
-	{"namespace-controller", namespaces},                           // namespace.go
-	{"garbage-collector-controller", garbageCollector},             // gc.go, gcgraph.go
+	{"node-ipam-controller", nodeIPAM},                               // podcidr.go
+	{"clusterrole-aggregation-controller", clusterRoleAggregation},   // clusterroleaggregation.go
+	{"serviceaccount-controller", serviceAccounts},                   // serviceaccount.go
+	{"root-ca-certificate-publisher-controller", rootCA},             // rootca.go
+	{"certificatesigningrequest-approving-controller", csrApproving}, // csrapproving.go
+	{"certificatesigningrequest-signing-controller", csrSigning},     // csrsigning.go
+	{"certificatesigningrequest-cleaner-controller", csrCleaning},    // csrcleaner.go
+	{"token-cleaner-controller", tokenCleaning},                      // tokencleaner.go
+	{"deployment-controller", deployments},                           // deployment*.go
+	{"replicaset-controller", replicaSets},                           // replicaset.go
+	{"replicationcontroller-controller", replicationControllers},     // replicationcontroller.go
+	{"daemonset-controller", daemonSets},                             // daemonset.go, daemonplan.go
+	{"statefulset-controller", statefulSets},                         // statefulset.go, statefulplan.go
+	{"job-controller", jobs},                                         // job*.go
+	{"disruption-controller", disruptions},                           // disruption.go
+	{"service-cidr-controller", serviceCIDRs},                        // servicecidr.go
+	{"endpointslice-controller", endpointSlices},                     // endpointslice.go, managedslices.go
+	{"endpoints-controller", endpoints},                              // endpoints.go
+	{"endpointslice-mirroring-controller", sliceMirroring},           // slicemirroring.go
+	{"node-lifecycle-controller", nodeLifecycle},                     // nodelifecycle.go, nodetaints.go
+	{"taint-eviction-controller", taintEviction},                     // tainteviction.go
+	{"pod-garbage-collector-controller", podGarbageCollector},        // podgc.go
+	{"namespace-controller", namespaces},                             // namespace.go
+	{"garbage-collector-controller", garbageCollector},               // gc.go, gcgraph.go
 }
 
 // cluster is what every controller is given: clients, shared caches, a way to write events.

@@ -14,6 +14,7 @@ import (
 	"github.com/podarium/podarium/controllers"
 	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/internal/pki"
 )
 
 const controllerManagerHelp = `kube-controller-manager runs the loops which make the cluster what its objects say:
@@ -31,6 +32,9 @@ func controllerManagerCommand(ctx context.Context, args []string) error {
 	clusterCIDR := flags.String("cluster-cidr", "", "`range` of pod addresses, such as 10.244.0.0/16")
 	maskSize := flags.Int("node-cidr-mask-size", 0, "prefix `length` of a node's piece (default 24, IPv6 64)")
 	rootCA := flags.String("root-ca-file", "", "`file` with the CA certificate which is put into every namespace")
+	signingCert := flags.String("cluster-signing-cert-file", "", "`file` with the CA certificate for approved certificate requests; empty: nothing is signed")
+	signingKey := flags.String("cluster-signing-key-file", "", "`file` with its key")
+	signingDuration := flags.Duration("cluster-signing-duration", 365*24*time.Hour, "`time` which a signed certificate holds at most")
 	grace := flags.Duration("node-monitor-grace-period", 50*time.Second, "`time` after which a silent node counts as unreachable")
 	list := flags.String("controllers", "*", "`names`, comma separated; '*' is all, '-x' is without x: "+strings.Join(controllers.Names(), ", "))
 	elect := flags.Bool("leader-elect", true, "work only while holding the Lease kube-system/kube-controller-manager")
@@ -52,6 +56,10 @@ func controllerManagerCommand(ctx context.Context, args []string) error {
 	if cfg.ClusterCIDR, cfg.NodeCIDRMaskSize, err = nodeCIDRFlags(*allocate, *clusterCIDR, *maskSize); err != nil {
 		return err
 	}
+	if cfg.SigningCA, err = signingCA(*signingCert, *signingKey); err != nil {
+		return err
+	}
+	cfg.SigningDuration = *signingDuration
 	if *rootCA != "" {
 		if cfg.RootCA, err = os.ReadFile(*rootCA); err != nil {
 			return fmt.Errorf("read --root-ca-file: %w", err)
@@ -64,6 +72,17 @@ func controllerManagerCommand(ctx context.Context, args []string) error {
 		return err
 	}
 	return controllers.Run(ctx, cfg)
+}
+
+// signingCA is nil when neither file is named.
+func signingCA(certFile, keyFile string) (*pki.CA, error) {
+	if (certFile == "") != (keyFile == "") {
+		return nil, errors.New("--cluster-signing-cert-file and --cluster-signing-key-file go together: give both or none")
+	}
+	if certFile == "" {
+		return nil, nil
+	}
+	return pki.LoadCA(certFile, keyFile)
 }
 
 // nodeCIDRFlags checks that --cluster-cidr can be cut into pieces of --node-cidr-mask-size.

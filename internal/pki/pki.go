@@ -138,10 +138,16 @@ func (ca *CA) Issue(req Request) (certificate, key []byte, err error) {
 
 // Hash is the pin of the authority's public key as `--discovery-token-ca-cert-hash`
 // writes it: "sha256:" and the hex digest of the DER SubjectPublicKeyInfo.
-func (ca *CA) Hash() string {
-	sum := sha256.Sum256(ca.cert.RawSubjectPublicKeyInfo)
+func (ca *CA) Hash() string { return Hash(ca.cert) }
+
+// Hash is the pin of any authority's certificate.
+func Hash(authority *x509.Certificate) string {
+	sum := sha256.Sum256(authority.RawSubjectPublicKeyInfo)
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
+
+// EncodeCertificate is a certificate as PEM.
+func EncodeCertificate(cert *x509.Certificate) []byte { return certPEM(cert.Raw) }
 
 // NewSigningKey makes the pair which signs and verifies ServiceAccount tokens.
 func NewSigningKey() (private, public []byte, err error) {
