@@ -72,7 +72,7 @@ func (a *csrApprover) sync(ctx context.Context, name string) error {
 		return nil
 	}
 	for _, kind := range approvals {
-		if kind.signer != csr.Spec.SignerName || signers[kind.signer].check(request, csr.Spec.Usages) != nil || !kind.matches(csr, request) {
+		if !kind.fits(csr, request) {
 			continue
 		}
 		if reason := a.foreignAddress(csr, request); reason != "" {
@@ -104,6 +104,11 @@ var approvals = []approval{
 	{"nodeclient", certificatesv1.KubeAPIServerClientKubeletSignerName, forAnyNode, "Auto approving kubelet client certificate after SubjectAccessReview."},
 	{"selfnodeserver", certificatesv1.KubeletServingSignerName, forOwnPort, "Auto approving self kubelet server certificate after SubjectAccessReview."},
 	{"proxyclient", certificatesv1.KubeAPIServerClientSignerName, forProxy, "Auto approving kube-proxy client certificate after SubjectAccessReview."},
+}
+
+// fits: what the signer would refuse need not be approved.
+func (k approval) fits(csr *certificatesv1.CertificateSigningRequest, request *x509.CertificateRequest) bool {
+	return k.signer == csr.Spec.SignerName && signers[k.signer].check(request, csr.Spec.Usages) == nil && k.matches(csr, request)
 }
 
 // forAnyNode: the signer's own rules say already that the subject is a kubelet.
