@@ -3,16 +3,14 @@ package lab
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/podarium/podarium/internal/cgroup"
+	"github.com/podarium/podarium/internal/mounts"
 	"github.com/podarium/podarium/lab/world"
 )
 
@@ -62,7 +60,7 @@ func Down(name string, keepState bool) (found bool, err error) {
 // clean removes what outlives processes. It is also the first step of `up`,
 // for a world that was killed left its cgroups behind.
 func clean(cfg world.Config) error {
-	return errors.Join(unmountBelow(cfg.Dir()), removeCgroups(cfg))
+	return errors.Join(mounts.DetachBelow(cfg.Dir()), cgroup.Remove("podarium-"+cfg.Name))
 }
 
 // endWorld kills the world's PID 1; the kernel kills all others in its pid
@@ -109,79 +107,7 @@ func waitPidfd(pidfd int, timeout time.Duration) (ended bool, err error) {
 	}
 }
 
-// unmountBelow detaches mounts in the machine's namespace below dir. The lab
-// makes none there; an interrupted hand may have.
-func unmountBelow(dir string) error {
-	data, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return fmt.Errorf("list mounts: %w", err)
-	}
-	var points []string
-	for line := range strings.Lines(string(data)) {
-		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
-			points = append(points, fields[4])
-		}
-	}
-	slices.Reverse(points) // the inner ones first
-	for _, p := range points {
-		if err := unix.Unmount(p, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmount %s: %w", p, err)
-		}
-	}
-	return nil
-}
-
-// removeCgroups removes the lab's groups in every hierarchy, v1 and v2. Their
-// processes are dead, but the kernel may need a moment to notice.
-func removeCgroups(cfg world.Config) error {
-	pattern := "podarium-" + cfg.Name
-	var roots []string
-	for _, glob := range []string{"/sys/fs/cgroup/" + pattern, "/sys/fs/cgroup/*/" + pattern} {
-		found, err := filepath.Glob(glob)
-		if err != nil {
-			return fmt.Errorf("find cgroups: %w", err)
-		}
-		roots = append(roots, found...)
-	}
-	var errs []error
-	for _, root := range roots {
-		errs = append(errs, removeCgroup(root))
-	}
-	return errors.Join(errs...)
-}
-
-func removeCgroup(root string) error {
-	var dirs []string
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() {
-			dirs = append(dirs, path)
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("walk cgroup %s: %w", root, err)
-	}
-	slices.Reverse(dirs) // children first
-	for _, dir := range dirs {
-		if err := removeEmptyCgroup(dir); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// removeEmptyCgroup retries while the kernel says busy: there is no event for
-// "the last dead process has left a v1 group".
-func removeEmptyCgroup(dir string) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
-		err := unix.Rmdir(dir)
-		if err == nil || errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		if !errors.Is(err, unix.EBUSY) || time.Now().After(deadline) {
-			return fmt.Errorf("remove cgroup %s: %w", dir, err)
-		}
-	}
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

@@ -113,7 +113,7 @@ const dnsTry = 50 * time.Millisecond
 // lookup. It asks until it is answered.
 func waitDNSAnswer(ctx context.Context, cfg world.Config, pid int) (string, error) {
 	inPod := filepath.Join("/proc", strconv.Itoa(pid), "ns", "net")
-	server := net.JoinHostPort(cfg.DNSIP().String(), "53")
+	server := net.JoinHostPort(cfg.Cluster().DNSIP().String(), "53")
 	question := new(dns.Msg).SetQuestion("kubernetes.default.svc.cluster.local.", dns.TypeA)
 	var last error
 	for ctx.Err() == nil {

@@ -9,16 +9,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/lab/world"
+	"github.com/podarium/podarium/machine"
 )
 
 // upTimeout bounds the whole start. A start takes a few seconds; what is not
@@ -30,7 +30,7 @@ const upTimeout = time.Minute
 // kubernetes.default has been answered.
 func Up(ctx context.Context, cfg world.Config, out io.Writer) error {
 	t := NewTimeline(out)
-	if err := errors.Join(cfg.Validate(), preflight(cfg.ProxyMode)); err != nil {
+	if err := errors.Join(cfg.Validate(), machine.Check(slices.Concat(machine.ContainerNeeds, machine.ProxyNeeds(cfg.ProxyMode))...)); err != nil {
 		return err
 	}
 	lock, err := lockLab(cfg.Name)
@@ -46,7 +46,7 @@ func Up(ctx context.Context, cfg world.Config, out io.Writer) error {
 	}
 	t.Step("machine checked, folders and certificates in %s", cfg.Dir())
 	images := make(chan error, 1)
-	go func() { images <- makeImages(cfg) }()
+	go func() { images <- machine.MakeImages(cfg.ImagesDir(), filepath.Dir(cfg.Executable)) }()
 	pid, err := startWorld(cfg, lock)
 	if err != nil {
 		return err
@@ -73,8 +73,8 @@ func bringUp(ctx context.Context, cfg world.Config, t *Timeline, images <-chan e
 	if err := <-images; err != nil { // before the first pod: a missing image would cost it a back-off of 10 s
 		return err
 	}
-	t.Step("images %s, %s, %s", PodariumImage, BusyboxImage, SimpleserviceImage)
-	if err := applyAddons(ctx, cfg, client); err != nil {
+	t.Step("images %s, %s, %s", machine.PodariumImage, machine.BusyboxImage, machine.SimpleserviceImage)
+	if err := machine.ApplyDNS(ctx, client, cfg.Cluster()); err != nil {
 		return err
 	}
 	t.Step("kube-dns applied")
@@ -92,7 +92,7 @@ func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interf
 	if err := waitNodes(ctx, client, cfg.Nodes, t.began); err != nil {
 		return err
 	}
-	if err := markControlPlane(ctx, client); err != nil {
+	if err := machine.MarkControlPlane(ctx, client, world.NodeName(1)); err != nil {
 		return err
 	}
 	t.Step("%d nodes Ready", cfg.Nodes)
@@ -109,17 +109,6 @@ func waitCluster(ctx context.Context, cfg world.Config, client kubernetes.Interf
 		return err
 	}
 	t.Step("kubernetes.default.svc.cluster.local is %s, asked from a pod", answer)
-	return nil
-}
-
-// markControlPlane gives node-1 the role that `kubectl get nodes` shows. A
-// kubelet may not do it itself: whoever owned a node could make it attractive.
-func markControlPlane(ctx context.Context, client kubernetes.Interface) error {
-	patch := []byte(`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`)
-	_, err := client.CoreV1().Nodes().Patch(ctx, world.NodeName(1), types.MergePatchType, patch, metav1.PatchOptions{})
-	if err != nil {
-		return fmt.Errorf("label %s as control plane: %w", world.NodeName(1), err)
-	}
 	return nil
 }
 
@@ -180,7 +169,7 @@ func prepare(cfg world.Config) (world.Config, error) {
 	}
 	errs := []error{writeIdentities(cfg)}
 	for n := 1; n <= cfg.Nodes; n++ {
-		errs = append(errs, world.WriteNodeFiles(cfg, n), installCNI(cfg, n))
+		errs = append(errs, world.WriteNodeFiles(cfg, n), machine.InstallCNI(cfg.NodePath(n), filepath.Dir(cfg.Executable)))
 	}
 	errs = append(errs, os.MkdirAll(cfg.ImagesDir(), 0o755), os.MkdirAll(cfg.Path("egress"), 0o700))
 	if err := errors.Join(errs...); err != nil {
@@ -205,22 +194,6 @@ func freePort() (int, error) {
 	}
 	defer listener.Close()
 	return listener.Addr().(*net.TCPAddr).Port, nil
-}
-
-// installCNI puts our plugin where every CNI runtime looks, under the name
-// that a network configuration calls it by, "podarium", and beside it upstream's
-// portmap, which makes a pod's hostPort.
-func installCNI(cfg world.Config, number int) error {
-	for name, source := range map[string]string{"podarium": "podarium-cni", "portmap": "cni/portmap"} {
-		binary, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Executable), source))
-		if err != nil {
-			return fmt.Errorf("install CNI plugin: %w (build it with `make build`)", err)
-		}
-		if err := world.WriteFile(cfg.NodePath(number, "opt", "cni", "bin", name), binary, 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // startWorld forks the world into its namespaces and waits until it says that

@@ -57,15 +57,20 @@ func NewAuthorizer(objects Objects) (*Authorizer, error) {
 	return &Authorizer{objects: objects, nodeRules: rules}, nil
 }
 
-// Allowed decides. reason tells why, when there is something to tell.
+// Allowed decides. reason tells why, when there is something to tell. What the
+// node authorizer does not allow, a role may still: it has no opinion then.
 func (z *Authorizer) Allowed(a *Attributes) (ok bool, reason string) {
 	if a.User.In(GroupMasters) {
 		return true, ""
 	}
+	refused := ""
 	if node, isNode := nodeName(a.User); isNode {
-		if ok, reason := z.nodeMay(node, a); ok || reason != "" {
-			return ok, reason
+		if ok, refused = z.nodeMay(node, a); ok {
+			return true, refused
 		}
 	}
-	return z.rbacAllows(a)
+	if ok, reason = z.rbacAllows(a); ok || reason != "" {
+		return ok, reason
+	}
+	return false, refused
 }

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 	if cfg.Lameduck < 0 {
 		return fmt.Errorf("--lameduck %s: must not be negative", cfg.Lameduck)
 	}
-	kube.SetupLogging("kube-dns", *verbosity)
+	kube.SetupLogging(os.Stderr, "kube-dns", *verbosity)
 	// Answers allocate nothing: to collect often costs little, and saves 13 MB
 	// at 10 000 Services.
 	debug.SetGCPercent(25)

@@ -60,7 +60,8 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	fs.IntVar(&cfg.AuditLog.MaxSizeMB, "audit-log-maxsize", 100, "`megabytes` at which the audit log is renamed and begun anew")
 	fs.IntVar(&cfg.AuditLog.MaxBackup, "audit-log-maxbackup", 0, "`number` of renamed audit logs that stay; 0 keeps all")
 	authorization := fs.String("authorization-mode", "Node,RBAC", "only this value")
-	verbosity := fs.Int("v", 2, "log `level`: 2 tells changes, 4 the reasoning")
+	var logs logFlags
+	logs.define(fs)
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -85,7 +86,9 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	if cfg.ExtraListeners, err = passedListeners(); err != nil {
 		return err
 	}
-	setupLogging(*verbosity)
+	if err := logs.setup(); err != nil {
+		return err
+	}
 	return apiserver.Run(ctx, cfg)
 }
 

@@ -40,11 +40,14 @@ func controllerManagerCommand(ctx context.Context, args []string) error {
 	elect := flags.Bool("leader-elect", true, "work only while holding the Lease kube-system/kube-controller-manager")
 	bind := flags.String("bind-address", "127.0.0.1", "`address` of /healthz")
 	port := flags.Int("secure-port", 10257, "`port` of /healthz, 0 for none")
-	verbosity := flags.Int("v", 2, "log `level`; 4 and more tells the reasons")
+	var logs logFlags
+	logs.define(flags)
 	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
-	setupLogging(*verbosity)
+	if err := logs.setup(); err != nil {
+		return err
+	}
 	cfg := controllers.Config{
 		AllocateNodeCIDRs: *allocate, NodeMonitorGracePeriod: *grace, LeaderElect: *elect,
 		Controllers: strings.Split(*list, ","), HealthAddress: healthAddress(*bind, *port),

@@ -37,7 +37,8 @@ type kubeletFlags struct {
 	clientCA, cert, key, address, pullProxy      string
 	clusterCIDR, podNetwork, manifests           string
 	logMaxSize                                   string
-	port, leaseSeconds, verbosity                int
+	port, leaseSeconds                           int
+	logs                                         logFlags
 	maxPods, logMaxFiles                         int
 	seccompDefault                               bool
 }
@@ -47,7 +48,9 @@ func kubeletCommand(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	setupLogging(f.verbosity)
+	if err := f.logs.setup(); err != nil {
+		return err
+	}
 	cfg, err := f.config()
 	if err != nil {
 		return err
@@ -111,7 +114,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.BoolVar(&f.seccompDefault, "seccomp-default", false, "give containers without a seccomp profile the default one")
 	flags.StringVar(&f.logMaxSize, "container-log-max-size", "10Mi", "`size` at which a container's log file is put aside")
 	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
-	flags.IntVar(&f.verbosity, "v", 2, "log `level`; 4 and more tells the reasons")
+	f.logs.define(flags)
 	return f, cli.Parse(flags, args)
 }
 

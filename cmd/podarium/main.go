@@ -34,6 +34,10 @@ func commands() []command {
 		{name: "status", help: "what a lab consists of now", run: statusCommand},
 		{name: "node", help: "list, exec, stop, start, logs", run: nodeCommand},
 		{name: "image", help: "list, load, pull: the images of a store", run: imageCommand},
+		{name: "init", help: "make this machine a cluster's control plane", run: initCommand},
+		{name: "join", help: "make this machine a node of a cluster", run: joinCommand},
+		{name: "token", help: "create, list, delete: what machines join with", run: tokenCommand},
+		{name: "reset", help: "make this machine what it was before init or join", run: resetCommand},
 		{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
 		{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},

@@ -14,9 +14,7 @@ import (
 	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/proxy"
-	"github.com/podarium/podarium/proxy/iptables"
 	"github.com/podarium/podarium/proxy/ipvs"
-	"github.com/podarium/podarium/proxy/nftables"
 )
 
 const proxyHelp = `kube-proxy makes Services reachable on a node: it watches Services and
@@ -38,7 +36,7 @@ type proxyFlags struct {
 	localhostNodePorts     bool
 	ipvs                   ipvsFlags
 	cleanup                bool
-	verbosity              int
+	logs                   logFlags
 }
 
 func (f *proxyFlags) define(flags *flag.FlagSet) {
@@ -56,7 +54,7 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.BoolVar(&f.localhostNodePorts, "iptables-localhost-nodeports", true, "node ports answer on 127.0.0.1 too")
 	f.ipvs.define(flags)
 	flags.BoolVar(&f.cleanup, "cleanup", false, "remove all rules and exit")
-	flags.IntVar(&f.verbosity, "v", 2, "log `level`: 2 what changes, 4 why")
+	f.logs.define(flags)
 }
 
 func (f *proxyFlags) validate() error {
@@ -83,9 +81,11 @@ func proxyCommand(ctx context.Context, args []string) error {
 	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
-	setupLogging(f.verbosity)
+	if err := f.logs.setup(); err != nil {
+		return err
+	}
 	if f.cleanup {
-		return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx), nftables.Cleanup(ctx))
+		return cleanupProxy(ctx)
 	}
 	if err := f.validate(); err != nil {
 		return err

@@ -78,7 +78,7 @@ func (f *proxyFlags) backend(own proxyFacts) (proxy.Backend, error) {
 func (f *proxyFlags) removeOtherModes(ctx context.Context) error {
 	switch f.mode {
 	case "userspace":
-		return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx), nftables.Cleanup(ctx))
+		return cleanupProxy(ctx)
 	case "nftables":
 		return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx))
 	case "ipvs":
@@ -116,4 +116,9 @@ func (f *proxyFlags) healthCheckAddresses(facts []proxyFacts) ([]netip.Addr, err
 		return []netip.Addr{facts[0].node}, nil
 	}
 	return proxy.NodePortAddresses(facts[0].nodePorts)
+}
+
+// cleanupProxy removes the rules of every mode.
+func cleanupProxy(ctx context.Context) error {
+	return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx), nftables.Cleanup(ctx))
 }

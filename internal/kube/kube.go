@@ -12,8 +12,8 @@ package kube
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -72,15 +72,15 @@ func Client(kubeconfig, component string) (kubernetes.Interface, error) {
 	return client, nil
 }
 
-// SetupLogging sends log/slog and klog (which client-go writes to) to standard
-// error, Info and above, or Debug with verbosity 4 and more: upstream's -v
+// SetupLogging sends log/slog and klog (which client-go writes to) to out,
+// Info and above, or Debug with verbosity 4 and more: upstream's -v
 // levels, of which two are kept, what changed in the cluster and why.
-func SetupLogging(component string, verbosity int) {
+func SetupLogging(out io.Writer, component string, verbosity int) {
 	level := slog.LevelInfo
 	if verbosity >= 4 {
 		level = slog.LevelDebug
 	}
-	handler := slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})
+	handler := slog.NewTextHandler(out, &slog.HandlerOptions{Level: level})
 	logger := slog.New(handler).With("component", component)
 	slog.SetDefault(logger)
 	klog.SetLoggerWithOptions(logr.FromSlogHandler(quiet{logger.Handler()}), klog.ContextualLogger(true))

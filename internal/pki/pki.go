@@ -93,7 +93,7 @@ func LoadCA(certFile, keyFile string) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load CA: parse %s: %w", certFile, err)
 	}
-	key, err := parseKey(keyBytes)
+	key, err := ParseKey(keyBytes)
 	if err != nil {
 		return nil, fmt.Errorf("load CA: parse %s: %w", keyFile, err)
 	}
@@ -165,9 +165,19 @@ func NewSigningKey() (private, public []byte, err error) {
 // Kubeconfig is a file with one cluster, one user and the context cluster,
 // everything embedded so that it can be copied to another machine.
 func Kubeconfig(cluster, user, server string, caPEM, certPEM, keyPEM []byte) ([]byte, error) {
+	return kubeconfig(cluster, user, server, caPEM, &clientcmdapi.AuthInfo{ClientCertificateData: certPEM, ClientKeyData: keyPEM})
+}
+
+// KubeconfigWithFile is Kubeconfig for a user whose certificate and key are
+// together in a file, from which they are read again when they change.
+func KubeconfigWithFile(cluster, user, server string, caPEM []byte, pairFile string) ([]byte, error) {
+	return kubeconfig(cluster, user, server, caPEM, &clientcmdapi.AuthInfo{ClientCertificate: pairFile, ClientKey: pairFile})
+}
+
+func kubeconfig(cluster, user, server string, caPEM []byte, auth *clientcmdapi.AuthInfo) ([]byte, error) {
 	cfg := clientcmdapi.NewConfig()
 	cfg.Clusters[cluster] = &clientcmdapi.Cluster{Server: server, CertificateAuthorityData: caPEM}
-	cfg.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: certPEM, ClientKeyData: keyPEM}
+	cfg.AuthInfos[user] = auth
 	cfg.Contexts[cluster] = &clientcmdapi.Context{Cluster: cluster, AuthInfo: user}
 	cfg.CurrentContext = cluster
 	out, err := clientcmd.Write(*cfg)
@@ -203,7 +213,8 @@ func newKey() (*ecdsa.PrivateKey, []byte, error) {
 	return key, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), nil
 }
 
-func parseKey(keyPEM []byte) (crypto.Signer, error) {
+// ParseKey reads a private key, as PEM.
+func ParseKey(keyPEM []byte) (crypto.Signer, error) {
 	block, _ := pem.Decode(keyPEM)
 	if block == nil {
 		return nil, errors.New("no PEM block")

@@ -12,11 +12,14 @@ const module = "github.com/podarium/podarium/"
 
 // components meet only through the API server: that is what makes each of them
 // readable, and replaceable, alone.
-var components = []string{"apiserver", "controllers", "scheduler", "kubelet", "proxy", "dns", "cni", "lab"}
+var components = []string{"apiserver", "controllers", "scheduler", "kubelet", "proxy", "dns", "cni", "lab", "machine"}
 
 // allowed are the exceptions, each with its reason.
 var allowed = map[string]string{
-	"lab → kubelet/image": "the lab fills the image store its kubelets share, before they run",
+	"machine → kubelet/image":  "init and join fill the image store before the kubelet runs",
+	"lab → kubelet/image":      "by way of machine",
+	"lab → machine":            "the lab makes its nodes by the same steps",
+	"lab → machine/components": "with the same processes on them",
 }
 
 // TestComponentsImportNoOther also sees what comes in through a third package.

@@ -159,7 +159,7 @@ func (t *tale) nameResolves(ctx context.Context) error {
 	if !strings.Contains(answer, t.clusterIP) {
 		return fmt.Errorf("nginx does not resolve to %s", t.clusterIP)
 	}
-	t.say("The search path makes nginx into nginx.default.svc.cluster.local; %s is the Service kube-dns itself.", t.cfg.DNSIP())
+	t.say("The search path makes nginx into nginx.default.svc.cluster.local; %s is the Service kube-dns itself.", t.cfg.Cluster().DNSIP())
 	return nil
 }
 

@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
+
+	"github.com/podarium/podarium/internal/atomicfile"
+	"github.com/podarium/podarium/machine/components"
 )
 
 // Root is the folder that holds one state folder per lab.
@@ -54,12 +55,8 @@ func Default() Config {
 	}
 }
 
-// proxyModes and podNetworks are what the components can do today.
-var (
-	proxyModes  = []string{"iptables", "nftables", "ipvs", "userspace", "none"}
-	podNetworks = []string{"host-gw", "vxlan", "none"}
-	egresses    = []string{"any", "loopback"}
-)
+// egresses are where image pulls may go.
+var egresses = []string{"any", "loopback"}
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,30}[a-z0-9])?$`)
 
@@ -76,8 +73,8 @@ func (c Config) Validate() error {
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		errs = append(errs, fmt.Errorf("--nodes %d: must be 1 to %d", c.Nodes, maxNodes))
 	}
-	errs = append(errs, oneOf("--proxy-mode", c.ProxyMode, proxyModes), oneOf("--pod-network", c.PodNetwork, podNetworks),
-		oneOf("--egress", c.Egress, egresses))
+	errs = append(errs, components.OneOf("--proxy-mode", c.ProxyMode, components.ProxyModes),
+		components.OneOf("--pod-network", c.PodNetwork, components.PodNetworks), components.OneOf("--egress", c.Egress, egresses))
 	errs = append(errs, c.validateRanges()...)
 	return errors.Join(errs...)
 }
@@ -91,36 +88,13 @@ func ValidName(name string) error {
 	return fmt.Errorf("--name %q: use up to 32 lower-case letters, digits and '-'", name)
 }
 
-func oneOf(flag, value string, allowed []string) error {
-	if slices.Contains(allowed, value) {
-		return nil
-	}
-	return fmt.Errorf("%s %q: must be one of %s", flag, value, strings.Join(allowed, ", "))
-}
-
-// validateRanges checks sizes, and that no two of the three networks overlap:
-// an address must be a pod's, a Service's or a node's, never two of them.
+// validateRanges checks the sizes, and that the three networks share nothing.
 func (c Config) validateRanges() []error {
-	var errs []error
-	ranges := []struct {
-		flag   string
-		prefix netip.Prefix
-	}{
-		{"--cluster-cidr", c.ClusterCIDR},
-		{"--service-cluster-ip-range", c.ServiceClusterIPRange},
-		{"node network", c.NodeNetwork},
-	}
-	for i, a := range ranges {
-		if !a.prefix.IsValid() || !a.prefix.Addr().Is4() {
-			errs = append(errs, fmt.Errorf("%s %s: must be an IPv4 range such as 10.244.0.0/16", a.flag, a.prefix))
-			continue
-		}
-		for _, b := range ranges[i+1:] {
-			if a.prefix.Overlaps(b.prefix) {
-				errs = append(errs, fmt.Errorf("%s %s overlaps %s %s: choose ranges that share no address", a.flag, a.prefix, b.flag, b.prefix))
-			}
-		}
-	}
+	errs := []error{components.Disjoint(
+		components.Range{Flag: "--cluster-cidr", Prefix: c.ClusterCIDR},
+		components.Range{Flag: "--service-cluster-ip-range", Prefix: c.ServiceClusterIPRange},
+		components.Range{Flag: "node network", Prefix: c.NodeNetwork},
+	)}
 	if bits := c.ClusterCIDR.Bits(); c.ClusterCIDR.IsValid() && (bits > 24 || 1<<(24-bits) <= c.Nodes) {
 		errs = append(errs, fmt.Errorf("--cluster-cidr %s: too small for %d nodes of a /24 each", c.ClusterCIDR, c.Nodes))
 	}
@@ -144,19 +118,12 @@ func (c Config) NodeNumber(name string) (number int, ok bool) {
 }
 
 // NodeIP is 192.168.56.11 for node-1, .12 for node-2, …
-func (c Config) NodeIP(number int) netip.Addr { return nth(c.NodeNetwork, firstNode+number-1) }
+func (c Config) NodeIP(number int) netip.Addr {
+	return components.Nth(c.NodeNetwork, firstNode+number-1)
+}
 
 // SwitchIP is the world's own address on the switch, 192.168.56.1.
-func (c Config) SwitchIP() netip.Addr { return nth(c.NodeNetwork, 1) }
-
-// KubernetesIP is the ClusterIP of default/kubernetes, 10.96.0.1.
-func (c Config) KubernetesIP() netip.Addr { return nth(c.ServiceClusterIPRange, 1) }
-
-// DNSIP is the ClusterIP of kube-system/kube-dns, 10.96.0.10.
-func (c Config) DNSIP() netip.Addr { return nth(c.ServiceClusterIPRange, 10) }
-
-// ServerURL is where the cluster's own components find the API server.
-func (c Config) ServerURL() string { return fmt.Sprintf("https://%s:6443", c.NodeIP(1)) }
+func (c Config) SwitchIP() netip.Addr { return components.Nth(c.NodeNetwork, 1) }
 
 // HostURL is where the machine finds it.
 func (c Config) HostURL() string { return fmt.Sprintf("https://127.0.0.1:%d", c.APIPort) }
@@ -168,15 +135,6 @@ func (c Config) Context() string {
 		return "podarium"
 	}
 	return "podarium-" + c.Name
-}
-
-// nth is the n-th address of a range, 0 being its network address.
-func nth(prefix netip.Prefix, n int) netip.Addr {
-	addr := prefix.Masked().Addr()
-	for range n {
-		addr = addr.Next()
-	}
-	return addr
 }
 
 // Dir is the lab's state folder; nothing of the lab is stored anywhere else.
@@ -233,23 +191,5 @@ func (c Config) Save() error {
 	if err != nil {
 		return fmt.Errorf("save lab %s: %w", c.Name, err)
 	}
-	return WriteFile(c.Path("lab.json"), append(data, '\n'), 0o644)
-}
-
-// WriteFile replaces a file in one step: a crash leaves the old or the new.
-func WriteFile(path string, data []byte, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(data)
-	err = errors.Join(err, temp.Chmod(mode), temp.Close())
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return os.Rename(temp.Name(), path)
+	return atomicfile.Write(c.Path("lab.json"), append(data, '\n'), 0o644)
 }

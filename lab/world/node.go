@@ -13,6 +13,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/podarium/podarium/internal/atomicfile"
 )
 
 // File descriptors the world hands to a node's PID 1.
@@ -128,8 +130,8 @@ func WriteNodeFiles(cfg Config, number int) error {
 	}
 	const resolv = "# A lab node has no resolver of its own: nothing outside can be reached.\n"
 	return errors.Join(
-		WriteFile(cfg.NodePath(number, "etc", "hostname"), []byte(NodeName(number)+"\n"), 0o644),
-		WriteFile(cfg.NodePath(number, "etc", "hosts"), []byte(hosts.String()), 0o644),
-		WriteFile(cfg.NodePath(number, "etc", "resolv.conf"), []byte(resolv), 0o644),
+		atomicfile.Write(cfg.NodePath(number, "etc", "hostname"), []byte(NodeName(number)+"\n"), 0o644),
+		atomicfile.Write(cfg.NodePath(number, "etc", "hosts"), []byte(hosts.String()), 0o644),
+		atomicfile.Write(cfg.NodePath(number, "etc", "resolv.conf"), []byte(resolv), 0o644),
 	)
 }

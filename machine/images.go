@@ -1,4 +1,4 @@
-package lab
+package machine
 
 import (
 	"archive/tar"
@@ -19,10 +19,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/podarium/podarium/kubelet/image"
-	"github.com/podarium/podarium/lab/world"
 )
 
-// The images every lab has, made from what lies on the machine: no registry
+// The images every cluster has, made from what lies on the machine: no registry
 // is asked. The tags are not "latest", for which Kubernetes would always pull.
 const (
 	PodariumImage      = "podarium:1.37"
@@ -33,7 +32,7 @@ const (
 // localImage tells how one of them is made.
 type localImage struct {
 	ref   string
-	files func(cfg world.Config) ([]file, error)
+	files func(programs string) ([]file, error)
 	cmd   []string
 }
 
@@ -51,14 +50,15 @@ type file struct {
 	link    string
 }
 
-// makeImages puts the local images into the lab's store.
-func makeImages(cfg world.Config) error {
-	store, err := image.Open(cfg.ImagesDir())
+// MakeImages puts the local images into the store at root, made from the folder
+// which holds podarium and the programs beside it.
+func MakeImages(root, programs string) error {
+	store, err := image.Open(root)
 	if err != nil {
 		return err
 	}
 	for _, local := range localImages {
-		files, err := local.files(cfg)
+		files, err := local.files(programs)
 		if err != nil {
 			return fmt.Errorf("make image %s: %w", local.ref, err)
 		}
@@ -75,8 +75,8 @@ func makeImages(cfg world.Config) error {
 
 // podariumFiles: cluster DNS, under the component's field name, so that `ps` in
 // the pod shows kube-dns.
-func podariumFiles(cfg world.Config) ([]file, error) {
-	binary, err := beside(cfg, "podarium-dns")
+func podariumFiles(programs string) ([]file, error) {
+	binary, err := os.ReadFile(filepath.Join(programs, "podarium-dns"))
 	if err != nil {
 		return nil, err
 	}
@@ -88,21 +88,16 @@ func podariumFiles(cfg world.Config) ([]file, error) {
 }
 
 // simpleserviceFiles takes the example server that was built beside podarium.
-func simpleserviceFiles(cfg world.Config) ([]file, error) {
-	binary, err := beside(cfg, "simpleservice")
+func simpleserviceFiles(programs string) ([]file, error) {
+	binary, err := os.ReadFile(filepath.Join(programs, "simpleservice"))
 	if err != nil {
 		return nil, err
 	}
 	return []file{{name: "simpleservice", mode: 0o755, content: binary}, {name: "etc/", mode: 0o755}}, nil
 }
 
-// beside reads a program that was built beside podarium.
-func beside(cfg world.Config, program string) ([]byte, error) {
-	return os.ReadFile(filepath.Join(filepath.Dir(cfg.Executable), program))
-}
-
 // busyboxFiles: the machine's static busybox with a link for each applet.
-func busyboxFiles(world.Config) ([]file, error) {
+func busyboxFiles(string) ([]file, error) {
 	path, err := findBusybox()
 	if err != nil {
 		return nil, err
