@@ -27,6 +27,9 @@ func (s *Server) admitCreate(ctx context.Context, kind *resource.Kind, obj resou
 	if err := s.restrictNode(ctx, kind, obj, nil, ""); err != nil {
 		return err
 	}
+	if err := s.grantsOnlyOwn(ctx, kind, obj, nil); err != nil {
+		return err
+	}
 	if csr, ok := obj.(*certificatesv1.CertificateSigningRequest); ok {
 		signRequestor(ctx, csr)
 	}
@@ -48,6 +51,9 @@ func (s *Server) admitUpdate(ctx context.Context, kind *resource.Kind, obj, curr
 	}
 	if pod, ok := obj.(*corev1.Pod); ok && subresource == "" {
 		keepAdmitted(pod, current.(*corev1.Pod))
+	}
+	if err := s.grantsOnlyOwn(ctx, kind, obj, current); err != nil {
+		return err
 	}
 	return s.restrictNode(ctx, kind, obj, current, subresource)
 }

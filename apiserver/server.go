@@ -153,6 +153,7 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener, tlsConfig 
 			return
 		}
 		close(s.ready)
+		debug.FreeOSMemory() // the start needed some 20 MB that nothing needs any more
 		s.keepKubernetesService(ctx)
 	})
 	var err error

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	smd "sigs.k8s.io/structured-merge-diff/v6/schema"
 )
 
 // Schema is a JSON schema as far as Kubernetes uses it. References are written
@@ -21,6 +22,9 @@ type Schema struct {
 	AllOf       []*Schema          `json:"allOf,omitempty"`
 	OneOf       []*Schema          `json:"oneOf,omitempty"`
 
+	ListType      string     `json:"x-kubernetes-list-type,omitempty"`
+	ListKeys      []string   `json:"x-kubernetes-list-map-keys,omitempty"`
+	MapType       string     `json:"x-kubernetes-map-type,omitempty"`
 	PatchMergeKey string     `json:"x-kubernetes-patch-merge-key,omitempty"`
 	PatchStrategy string     `json:"x-kubernetes-patch-strategy,omitempty"`
 	Kinds         []kindName `json:"x-kubernetes-group-version-kind,omitempty"`
@@ -41,10 +45,11 @@ type schemas struct {
 	prefix string // of references: "#/components/schemas/" or "#/definitions/"
 	v2     bool
 	byName map[string]*Schema
+	rules  *smd.Schema
 }
 
 func newSchemas(v2 bool) *schemas {
-	s := &schemas{prefix: "#/components/schemas/", v2: v2, byName: map[string]*Schema{}}
+	s := &schemas{prefix: "#/components/schemas/", v2: v2, byName: map[string]*Schema{}, rules: mergeRules()}
 	if v2 {
 		s.prefix = "#/definitions/"
 	}
@@ -70,6 +75,7 @@ func (s *schemas) define(t reflect.Type) string {
 	docs := swaggerDoc(t)
 	def.Description = docs[""]
 	s.addFields(def, t, docs)
+	s.addMergeRules(def, name)
 	return name
 }
 

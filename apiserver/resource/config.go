@@ -147,6 +147,7 @@ var Lease = &Kind{
 	NewList:        func() runtime.Object { return &coordinationv1.LeaseList{} },
 	CreateOnUpdate: true,
 	NamesVersion:   true,
+	Validate:       check(validateLease),
 	Columns:        []metav1.TableColumnDefinition{column("Name", "string"), column("Holder", "string"), column("Age", "string")},
 	Row: row(func(l *coordinationv1.Lease, now time.Time) []any {
 		holder := ""
@@ -223,4 +224,15 @@ func validatePriorityClass(p, old *schedulingv1.PriorityClass) field.ErrorList {
 		errs = append(errs, field.Forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000"))
 	}
 	return append(errs, supported(*p.PreemptionPolicy, field.NewPath("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+}
+
+func validateLease(l, _ *coordinationv1.Lease) field.ErrorList {
+	var errs field.ErrorList
+	if d := l.Spec.LeaseDurationSeconds; d != nil && *d <= 0 {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "leaseDurationSeconds"), *d, "must be greater than 0"))
+	}
+	if n := l.Spec.LeaseTransitions; n != nil && *n < 0 {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "leaseTransitions"), *n, "must be greater than or equal to 0"))
+	}
+	return errs
 }

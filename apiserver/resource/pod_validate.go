@@ -87,7 +87,10 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, validateHostPorts(s, path.Child("containers"))...)
 	errs = append(errs, supported(s.RestartPolicy, path.Child("restartPolicy"), corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)...)
 	errs = append(errs, supported(s.DNSPolicy, path.Child("dnsPolicy"), corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone)...)
-	if s.DNSPolicy == corev1.DNSNone && (s.DNSConfig == nil || len(s.DNSConfig.Nameservers) == 0) {
+	switch {
+	case s.DNSPolicy == corev1.DNSNone && s.DNSConfig == nil:
+		errs = append(errs, field.Required(path.Child("dnsConfig"), fmt.Sprintf("must provide `dnsConfig` when `dnsPolicy` is %s", corev1.DNSNone)))
+	case s.DNSPolicy == corev1.DNSNone && len(s.DNSConfig.Nameservers) == 0:
 		errs = append(errs, field.Required(path.Child("dnsConfig").Child("nameservers"), fmt.Sprintf("must provide at least one DNS nameserver when `dnsPolicy` is %s", corev1.DNSNone)))
 	}
 	errs = append(errs, validateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
@@ -113,6 +116,11 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child(name.field), name.value, msg))
 		}
 	}
+	if sc := s.SecurityContext; sc != nil {
+		errs = append(errs, validateIDs(path.Child("securityContext"), id{"runAsUser", sc.RunAsUser}, id{"runAsGroup", sc.RunAsGroup}, id{"fsGroup", sc.FSGroup})...)
+	}
+	errs = append(errs, validateHostAliases(s.HostAliases, path.Child("hostAliases"))...)
+	errs = append(errs, validateSpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
 	return append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
 }
 
@@ -143,6 +151,7 @@ func validateVolumes(volumes []corev1.Volume, path *field.Path) (sets.Set[string
 			errs = append(errs, field.Duplicate(at, v.Name))
 		}
 		names.Insert(v.Name)
+		errs = append(errs, oneSource(&v.VolumeSource, path.Index(i))...)
 		if v.HostPath != nil && v.HostPath.Path == "" {
 			errs = append(errs, field.Required(path.Index(i).Child("hostPath", "path"), ""))
 		}
@@ -180,6 +189,9 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], pat
 	errs = append(errs, validateMounts(c.VolumeMounts, volumes, path.Child("volumeMounts"))...)
 	errs = append(errs, supported(c.ImagePullPolicy, path.Child("imagePullPolicy"), corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)...)
 	errs = append(errs, validateResources(&c.Resources, path.Child("resources"))...)
+	if sc := c.SecurityContext; sc != nil {
+		errs = append(errs, validateIDs(path.Child("securityContext"), id{"runAsUser", sc.RunAsUser}, id{"runAsGroup", sc.RunAsGroup})...)
+	}
 	errs = append(errs, validateProbe(c.LivenessProbe, "livenessProbe", path.Child("livenessProbe"))...)
 	errs = append(errs, validateProbe(c.ReadinessProbe, "readinessProbe", path.Child("readinessProbe"))...)
 	errs = append(errs, validateProbe(c.StartupProbe, "startupProbe", path.Child("startupProbe"))...)
@@ -330,23 +342,6 @@ func validateProbe(p *corev1.Probe, name string, path *field.Path) field.ErrorLi
 	}
 	if name != "readinessProbe" && p.SuccessThreshold != 1 {
 		errs = append(errs, field.Invalid(path.Child("successThreshold"), p.SuccessThreshold, "must be 1"))
-	}
-	return errs
-}
-
-func validateTolerations(list []corev1.Toleration, path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, t := range list {
-		at := path.Index(i)
-		if t.Key == "" && t.Operator != corev1.TolerationOpExists {
-			errs = append(errs, field.Invalid(at.Child("operator"), t.Operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\""))
-		}
-		if t.Operator == corev1.TolerationOpExists && t.Value != "" {
-			errs = append(errs, field.Invalid(at.Child("operator"), t, "value must be empty when `operator` is 'Exists'"))
-		}
-		if t.TolerationSeconds != nil && t.Effect != corev1.TaintEffectNoExecute {
-			errs = append(errs, field.Invalid(at.Child("effect"), t.Effect, "effect must be 'NoExecute' when `tolerationSeconds` is set"))
-		}
 	}
 	return errs
 }

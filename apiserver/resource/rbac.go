@@ -27,6 +27,7 @@ var Role = &Kind{
 	Kind:         "Role", Plural: "roles", Singular: "role", Namespaced: true, Prefix: "/registry/roles/",
 	New:      func() Object { return &rbacv1.Role{} },
 	NewList:  func() runtime.Object { return &rbacv1.RoleList{} },
+	Validate: check(validateRole),
 	NameRule: roleName, Columns: roleColumns,
 	Row: func(o Object, _ time.Time) []any { return defaultRow(o) },
 }
@@ -38,6 +39,7 @@ var ClusterRole = &Kind{
 	Kind:         "ClusterRole", Plural: "clusterroles", Singular: "clusterrole", Prefix: "/registry/clusterroles/",
 	New:      func() Object { return &rbacv1.ClusterRole{} },
 	NewList:  func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+	Validate: check(validateClusterRole),
 	NameRule: roleName, Columns: roleColumns,
 	Row: func(o Object, _ time.Time) []any { return defaultRow(o) },
 }
@@ -50,6 +52,7 @@ var RoleBinding = &Kind{
 	New:      func() Object { return &rbacv1.RoleBinding{} },
 	NewList:  func() runtime.Object { return &rbacv1.RoleBindingList{} },
 	Default:  on(func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
+	Validate: check(validateRoleBinding),
 	NameRule: roleName, Columns: bindingColumns,
 	Row: row(func(b *rbacv1.RoleBinding, now time.Time) []any { return bindingRow(b, b.RoleRef, b.Subjects, now) }),
 }
@@ -61,6 +64,7 @@ var ClusterRoleBinding = &Kind{
 	New:      func() Object { return &rbacv1.ClusterRoleBinding{} },
 	NewList:  func() runtime.Object { return &rbacv1.ClusterRoleBindingList{} },
 	Default:  on(func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
+	Validate: check(validateClusterRoleBinding),
 	NameRule: roleName, Columns: bindingColumns,
 	Row: row(func(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
 		return bindingRow(b, b.RoleRef, b.Subjects, now)

@@ -107,6 +107,7 @@ func (s *alone) get(ctx context.Context, client int) error {
 
 // benchRate lets clients do something count times together.
 func benchRate(b *testing.B, clients, count int, do func(ctx context.Context, client int) error) {
+	b.Helper()
 	var all []time.Duration
 	var took time.Duration
 	for b.Loop() {
@@ -178,6 +179,7 @@ func (s *alone) benchFanOut(b *testing.B) { s.benchFollowers(b, 100, 50) }
 // benchFollowers writes one ConfigMap after the other and takes the time until
 // each of the watchers has it.
 func (s *alone) benchFollowers(b *testing.B, watchers, writes int) {
+	b.Helper()
 	told := make(chan time.Duration, watchers)
 	began := time.Now()
 	var sent atomic.Int64

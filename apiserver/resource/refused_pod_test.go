@@ -1,0 +1,102 @@
+package resource
+
+import (
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+// TestRefusedObjects has one mistake a line, like TestRefused, in objects of the
+// core, coordination, RBAC and scheduling groups. A pod's line is what its
+// specification has beside, or in the place of, one good container.
+func TestRefusedObjects(t *testing.T) {
+	const label = `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`
+	pod := func(spec string) string { return `{spec: {containers: [{name: c, image: i}], ` + spec + `}}` }
+	container := func(fields string) string {
+		return `{spec: {containers: [{name: c, image: i, ` + fields + `}], volumes: [{name: v}]}}`
+	}
+	for _, c := range []struct {
+		kind         *Kind
+		object, want string
+	}{
+		{Pod, pod(``), ""},
+		{Pod, `{spec: {containers: [{name: c, image: i}, {name: c, image: i}]}}`, `spec.containers[1].name: Duplicate value: "c"`},
+		{Pod, `{spec: {containers: [{name: C_, image: i}]}}`, `spec.containers[0].name: Invalid value: "C_": ` + label},
+		{Pod, container(`imagePullPolicy: Sometimes`), `spec.containers[0].imagePullPolicy: Unsupported value: "Sometimes": supported values: "Always", "IfNotPresent", "Never"`},
+		{Pod, pod(`dnsPolicy: None`), "spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"},
+		{Pod, container(`volumeMounts: [{name: w, mountPath: /a}]`), `spec.containers[0].volumeMounts[0].name: Not found: "w"`},
+		{Pod, container(`volumeMounts: [{name: v, mountPath: /a}, {name: v, mountPath: /a}]`), `spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique`},
+		{Pod, container(`volumeMounts: [{name: v}]`), `spec.containers[0].volumeMounts[0].mountPath: Required value`},
+		{Pod, pod(`volumes: [{name: v}, {name: v}]`), `spec.volumes[1].name: Duplicate value: "v"`},
+		{Pod, pod(`volumes: [{name: v, emptyDir: {}, hostPath: {path: /a}}]`), `spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type`},
+		{Pod, pod(`volumes: [{name: v, configMap: {}}]`), `spec.volumes[0].configMap.name: Required value`},
+		{Pod, pod(`volumes: [{name: v, secret: {}}]`), `spec.volumes[0].secret.secretName: Required value`},
+		{Pod, pod(`volumes: [{name: v, hostPath: {}}]`), `spec.volumes[0].hostPath.path: Required value`},
+		{Pod, container(`env: [{value: x}]`), `spec.containers[0].env[0].name: Required value`},
+		{Pod, container(`livenessProbe: {httpGet: {port: 0}}`), `spec.containers[0].livenessProbe.httpGet.port: Invalid value: 0: must be between 1 and 65535, inclusive`},
+		{Pod, container(`livenessProbe: {tcpSocket: {port: 80}, successThreshold: 2}`), `spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1`},
+		{Pod, container(`livenessProbe: {exec: {}}`), `spec.containers[0].livenessProbe.exec.command: Required value`},
+		{Pod, container(`readinessProbe: {periodSeconds: 1}`), `spec.containers[0].readinessProbe: Required value: must specify a handler type`},
+		{Pod, container(`readinessProbe: {tcpSocket: {port: 80}, periodSeconds: -1}`), `spec.containers[0].readinessProbe.periodSeconds: Invalid value: -1: must be greater than or equal to 0`},
+		{Pod, container(`resources: {requests: {cpu: "2"}, limits: {cpu: "1"}}`), `spec.containers[0].resources.requests: Invalid value: "2": must be less than or equal to cpu limit of 1`},
+		{Pod, container(`resources: {requests: {cpu: "-1"}}`), `spec.containers[0].resources.requests[cpu]: Invalid value: "-1": must be greater than or equal to 0`},
+		{Pod, container(`ports: [{name: http}]`), `spec.containers[0].ports[0].containerPort: Required value`},
+		{Pod, container(`ports: [{containerPort: 80, protocol: ICMP}]`), `spec.containers[0].ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"`},
+		{Pod, container(`ports: [{containerPort: 80, hostPort: 70000}]`), `spec.containers[0].ports[0].hostPort: Invalid value: 70000: must be between 1 and 65535, inclusive`},
+		{Pod, container(`ports: [{name: http, containerPort: 80}, {name: http, containerPort: 81}]`), `spec.containers[0].ports[1].name: Duplicate value: "http"`},
+		{Pod, container(`securityContext: {runAsUser: -1}`), `spec.containers[0].securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive`},
+		{Pod, pod(`activeDeadlineSeconds: 0`), `spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive`},
+		{Pod, pod(`hostname: A_`), `spec.hostname: Invalid value: "A_": ` + label},
+		{Pod, pod(`subdomain: A_`), `spec.subdomain: Invalid value: "A_": ` + label},
+		{Pod, pod(`hostAliases: [{ip: x}]`), `spec.hostAliases[0].ip: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`},
+		{Pod, pod(`tolerations: [{value: a}]`), "spec.tolerations[0].operator: Invalid value: \"\": operator must be Exists when `key` is empty, which means \"match all values and all keys\""},
+		{Pod, pod(`tolerations: [{key: a, effect: Never}]`), `spec.tolerations[0].effect: Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`},
+		{Pod, pod(`topologySpreadConstraints: [{maxSkew: 0, topologyKey: z, whenUnsatisfiable: DoNotSchedule}]`), `spec.topologySpreadConstraints[0].maxSkew: Invalid value: 0: must be greater than zero`},
+		{Pod, pod(`topologySpreadConstraints: [{maxSkew: 1, whenUnsatisfiable: DoNotSchedule}]`), `spec.topologySpreadConstraints[0].topologyKey: Required value: can not be empty`},
+		{Pod, pod(`topologySpreadConstraints: [{maxSkew: 1, topologyKey: z, whenUnsatisfiable: Hope}]`), `spec.topologySpreadConstraints[0].whenUnsatisfiable: Unsupported value: "Hope": supported values: "DoNotSchedule", "ScheduleAnyway"`},
+		{Pod, pod(`ephemeralContainers: [{name: d, image: i}]`), `spec.ephemeralContainers: Forbidden: cannot be set on create`},
+		{ConfigMap, `{data: {"a b": x}}`, `data[a b]: Invalid value: "a b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')`},
+		{ConfigMap, `{data: {"..": x}}`, `data[..]: Invalid value: "..": must not be '..'`},
+		{Lease, `{spec: {leaseDurationSeconds: 0}}`, `spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0`},
+		{Lease, `{spec: {leaseTransitions: -1}}`, `spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0`},
+		{PriorityClass, `{value: 2000000000}`, `value: Forbidden: maximum allowed value of a user defined priority is 1000000000`},
+		{ClusterRole, `{rules: [{apiGroups: [""], resources: [pods]}]}`, `rules[0].verbs: Required value: verbs must contain at least one value`},
+		{ClusterRole, `{rules: [{apiGroups: [""], verbs: [get]}]}`, `rules[0].resources: Required value: resource rules must supply at least one resource`},
+		{ClusterRole, `{rules: [{resources: [pods], verbs: [get]}]}`, `rules[0].apiGroups: Required value: resource rules must supply at least one api group`},
+		{Role, `{rules: [{nonResourceURLs: [/metrics], verbs: [get]}]}`, `rules[0].nonResourceURLs: Invalid value: ["/metrics"]: namespaced rules cannot apply to non-resource URLs`},
+		{RoleBinding, `{roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Thing, name: r}}`, `roleRef.kind: Unsupported value: "Thing": supported values: "Role", "ClusterRole"`},
+		{RoleBinding, `{roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role}}`, `roleRef.name: Required value`},
+		{RoleBinding, `{roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}, subjects: [{kind: Robot, name: x}]}`, `subjects[0].kind: Unsupported value: "Robot": supported values: "ServiceAccount", "User", "Group"`},
+		{ClusterRoleBinding, `{roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}}`, `roleRef.kind: Unsupported value: "Role": supported values: "ClusterRole"`},
+		{ClusterRoleBinding, `{roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: r}, subjects: [{kind: ServiceAccount, name: x}]}`, `subjects[0].namespace: Required value`},
+		{APIService, `{spec: {group: example.com, version: v1, service: {name: s, namespace: n}}, metadata: {name: v1.example.com}}`, `spec.service: Forbidden: this server passes requests on to no other API server`},
+	} {
+		if got := refusal(t, c.kind, c.object); got != c.want {
+			t.Errorf("%s %s\n got %s\nwant %s", c.kind.Kind, c.object, got, c.want)
+		}
+	}
+}
+
+// refusal is the first thing that is wrong with an object, after its defaults.
+func refusal(t *testing.T, kind *Kind, text string) string {
+	t.Helper()
+	obj := kind.New()
+	if err := yaml.Unmarshal([]byte(text), obj); err != nil {
+		t.Fatalf("%s %s: %v", kind.Kind, text, err)
+	}
+	if obj.GetName() == "" {
+		obj.SetName("x")
+	}
+	if kind.Namespaced {
+		obj.SetNamespace("default")
+	}
+	obj.SetUID("uid")
+	kind.ApplyDefaults(obj)
+	if kind.Prepare != nil {
+		kind.Prepare(obj, nil)
+	}
+	if errs := kind.Check(obj, nil); len(errs) > 0 {
+		return errs[0].Error()
+	}
+	return ""
+}
