@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
 
 cache=bin/guest      # the unpacked kernel
-seconds=300          # after which the machine is given up
+seconds=600          # after which the machine is given up
 memory=768           # MiB each
 
 # What the guests run: a package, and the arguments of its tests. Pure tests run
