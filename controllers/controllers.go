@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 
-	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/leader"
 	"github.com/podarium/podarium/internal/pki"
 )
@@ -100,31 +99,15 @@ type cluster struct {
 	resources   *allResources // every object of the cluster, as metadata
 }
 
-// Run controls the cluster until ctx is done. It waits patiently for an API server which is not up yet.
+// Run controls the cluster until ctx is done.
 func Run(ctx context.Context, cfg Config) error {
 	if err := checkNames(cfg.Controllers); err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(cfg.API)
-	if err != nil {
-		return fmt.Errorf("make client: %w", err)
+	component := leader.Component{
+		Name: "kube-controller-manager", API: cfg.API, Elect: cfg.LeaderElect, Identity: cfg.Identity, HealthAddress: cfg.HealthAddress,
 	}
-	if cfg.HealthAddress != "" {
-		if err := leader.ServeHealth(ctx, cfg.HealthAddress); err != nil {
-			return err
-		}
-	}
-	if err := kube.WaitReady(ctx, client); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	lead := func(ctx context.Context) error { return control(ctx, cfg, client) }
-	if !cfg.LeaderElect {
-		return lead(ctx)
-	}
-	return leader.Run(ctx, leader.Election{Client: client, Lease: "kube-controller-manager", Identity: cfg.Identity}, lead)
+	return component.Run(ctx, func(ctx context.Context, client kubernetes.Interface) error { return control(ctx, cfg, client) })
 }
 
 // control runs all controllers with fresh caches.

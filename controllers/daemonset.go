@@ -65,7 +65,7 @@ func (d *daemonSetController) sync(ctx context.Context, key string) error {
 	if err != nil || !d.pods.created.visible(key) {
 		return err
 	}
-	pods, err := d.pods.claim(ctx, set, set.Spec.Selector, func(ctx context.Context) (metav1.Object, error) {
+	pods, err := d.pods.claim(ctx, set, set.Spec.Selector, d.pods.cache.ownedBy(set), func(ctx context.Context) (metav1.Object, error) {
 		return d.pods.client.AppsV1().DaemonSets(namespace).Get(ctx, name, metav1.GetOptions{})
 	})
 	if err != nil || set.DeletionTimestamp != nil {

@@ -59,7 +59,7 @@ func (j *jobController) sync(ctx context.Context, key string) error {
 	if job.DeletionTimestamp != nil {
 		return j.freePodsOf(ctx, namespace, name)
 	}
-	pods, err := j.pods.claim(ctx, job, job.Spec.Selector, func(ctx context.Context) (metav1.Object, error) {
+	pods, err := j.pods.claim(ctx, job, job.Spec.Selector, j.pods.cache.ownedBy(job), func(ctx context.Context) (metav1.Object, error) {
 		return j.pods.client.BatchV1().Jobs(namespace).Get(ctx, name, metav1.GetOptions{})
 	})
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/podarium/podarium/internal/kube"
 )
 
-// ownedPods is what the controllers of DaemonSets, StatefulSets and Jobs have in common: they find their
-// pods, create and delete them, and do not act again before the cache shows what they did.
+// ownedPods is what all controllers which make pods have in common: they find their pods, create and
+// delete them, and do not act again before the cache shows what they did.
 type ownedPods struct {
 	kind     schema.GroupVersionKind
 	client   kubernetes.Interface
@@ -32,7 +32,7 @@ type ownedPods struct {
 	deleting deletingPods
 }
 
-// owner is a DaemonSet, a StatefulSet or a Job.
+// owner is a ReplicaSet, a DaemonSet, a StatefulSet or a Job.
 type owner interface {
 	metav1.Object
 	runtime.Object
@@ -81,8 +81,8 @@ func selecting[T owner](owners []T, selector func(T) *metav1.LabelSelector, pod 
 	return keys
 }
 
-// claim returns the owner's pods, after adopting and releasing what has to be.
-func (o *ownedPods) claim(ctx context.Context, of owner, selector *metav1.LabelSelector, live func(context.Context) (metav1.Object, error)) ([]*corev1.Pod, error) {
+// claim returns the owner's pods among the candidates, after adopting and releasing what has to be.
+func (o *ownedPods) claim(ctx context.Context, of owner, selector *metav1.LabelSelector, candidates []*corev1.Pod, live func(context.Context) (metav1.Object, error)) ([]*corev1.Pod, error) {
 	parsed, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
 		return nil, fmt.Errorf("read selector of %s %s: %w", o.kind.Kind, keyOf(of), err)
@@ -91,7 +91,7 @@ func (o *ownedPods) claim(ctx context.Context, of owner, selector *metav1.LabelS
 		_, err := o.client.CoreV1().Pods(namespace).Patch(ctx, name, kind, data, metav1.PatchOptions{})
 		return err
 	}
-	return planClaims(of, parsed, o.cache.ownedBy(of)).apply(ctx, of, o.kind, patch, live)
+	return planClaims(of, parsed, candidates).apply(ctx, of, o.kind, patch, live)
 }
 
 // going tells whether the pod is deleted, or was deleted by us a moment ago.
@@ -107,11 +107,11 @@ func (o *ownedPods) create(ctx context.Context, of owner, pod *corev1.Pod, messa
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		return nil // nothing can be created here any more, and nothing needs to be
 	case err != nil:
-		o.events.Eventf(of, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+		o.events.Eventf(o.reference(of), corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
 		return fmt.Errorf("create pod of %s %s: %w", o.kind.Kind, keyOf(of), err)
 	}
 	o.created.wrote(keyOf(of), made)
-	o.events.Event(of, corev1.EventTypeNormal, "SuccessfulCreate", message(made.Name))
+	o.events.Event(o.reference(of), corev1.EventTypeNormal, "SuccessfulCreate", message(made.Name))
 	slog.Info("created pod", "pod", keyOf(made), "owner", o.kind.Kind+"/"+of.GetName())
 	return nil
 }
@@ -127,12 +127,21 @@ func (o *ownedPods) delete(ctx context.Context, of owner, pod *corev1.Pod, messa
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		o.events.Eventf(of, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+		o.events.Eventf(o.reference(of), corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
 		return fmt.Errorf("delete pod %s: %w", keyOf(pod), err)
 	}
-	o.events.Event(of, corev1.EventTypeNormal, "SuccessfulDelete", message(pod.Name))
+	o.events.Event(o.reference(of), corev1.EventTypeNormal, "SuccessfulDelete", message(pod.Name))
 	slog.Info("deleted pod", "pod", keyOf(pod), "owner", o.kind.Kind+"/"+of.GetName())
 	return nil
+}
+
+// reference is what events are about. A ReplicationController comes here as a ReplicaSet; its events say
+// what it is.
+func (o *ownedPods) reference(of owner) *corev1.ObjectReference {
+	version, kind := o.kind.ToAPIVersionAndKind()
+	return &corev1.ObjectReference{
+		APIVersion: version, Kind: kind, Namespace: of.GetNamespace(), Name: of.GetName(), UID: of.GetUID(), ResourceVersion: of.GetResourceVersion(),
+	}
 }
 
 func createdPod(name string) string { return "Created pod: " + name }
@@ -147,4 +156,29 @@ func forEach[T any](items []T, work func(T) error) error {
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// deletingPods remembers pods which were deleted, until the cache shows it. Such a pod counts as gone from
+// the moment of the call; otherwise a second pass with an old cache might pick another victim.
+type deletingPods struct {
+	mu   sync.Mutex
+	uids map[types.UID]bool
+}
+
+func (d *deletingPods) begin(uid types.UID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.uids[uid] = true
+}
+
+func (d *deletingPods) done(uid types.UID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.uids, uid)
+}
+
+func (d *deletingPods) has(uid types.UID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.uids[uid]
 }

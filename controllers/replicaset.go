@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"sync"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -13,12 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 
 	"github.com/podarium/podarium/internal/kube"
 	"github.com/podarium/podarium/internal/reconcile"
@@ -32,15 +26,9 @@ const maxAtOnce = 500
 // ReplicaSet's older sister, is the same with a simpler selector; replicationcontroller.go shows it to
 // this code as a ReplicaSet.
 type replicaSetController struct {
-	kind   schema.GroupVersionKind
 	source replicaSource
-	client kubernetes.Interface
-	pods   podCache
-	events record.EventRecorder
+	pods   *ownedPods
 	queue  *reconcile.Queue[string]
-
-	created  *ownWrites
-	deleting deletingPods
 }
 
 // replicaSource is where ReplicaSets come from and where their status goes: the API's ReplicaSets, or
@@ -77,66 +65,27 @@ func replicaSets(c *cluster) loop {
 }
 
 func newReplicaSetController(c *cluster, kind schema.GroupVersionKind, component string, source replicaSource) *replicaSetController {
-	pods := c.pods()
-	r := &replicaSetController{
-		kind: kind, source: source, client: c.client, pods: pods, events: c.eventsFrom(component),
-		created: newOwnWrites(pods.informer), deleting: deletingPods{uids: map[types.UID]bool{}},
-	}
+	r := &replicaSetController{source: source, pods: newOwnedPods(c, kind, component)}
 	r.queue = reconcile.New(component, r.sync)
-	kube.OnChange(pods.informer, r.podChanged)
+	r.pods.watch(r.queue.Add, func(pod *corev1.Pod) []string {
+		return selecting(source.list(pod.Namespace), func(rs *appsv1.ReplicaSet) *metav1.LabelSelector { return rs.Spec.Selector }, pod)
+	})
 	return r
 }
 
 func (r *replicaSetController) run(ctx context.Context) { r.queue.Run(ctx, 5) }
 
-// podChanged finds the ReplicaSets to which a changed pod matters: the one which owns or owned it, and
-// when nobody owns it, all which could adopt it.
-func (r *replicaSetController) podChanged(was, is *corev1.Pod) {
-	if is == nil || is.DeletionTimestamp != nil {
-		r.deleting.done(either(was, is).UID)
-	}
-	owned := false
-	for _, pod := range []*corev1.Pod{was, is} {
-		if pod == nil {
-			continue
-		}
-		if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
-			owned = pod == is
-			if owner.Kind == r.kind.Kind {
-				r.queue.Add(cache.ObjectName{Namespace: pod.Namespace, Name: owner.Name}.String())
-			}
-		}
-	}
-	if is == nil || owned {
-		return
-	}
-	for _, rs := range r.source.list(is.Namespace) {
-		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(is.Labels)) {
-			r.queue.Add(keyOf(rs))
-		}
-	}
-}
-
 func (r *replicaSetController) sync(ctx context.Context, key string) error {
 	namespace, name := splitKey(key)
 	rs, err := r.source.cached(namespace, name)
 	if apierrors.IsNotFound(err) {
-		r.created.forget(key)
+		r.pods.created.forget(key)
 		return nil
 	}
-	if err != nil {
-		return err
+	if err != nil || !r.pods.created.visible(key) {
+		return err // the event of the pod we created last brings us back
 	}
-	if !r.created.visible(key) {
-		return nil // the event of the pod we created last brings us back
-	}
-	selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-	if err != nil {
-		slog.Warn("invalid selector", "kind", r.kind.Kind, "name", key, "err", err)
-		return nil
-	}
-	pods, err := r.claim(ctx, rs, selector)
+	pods, err := r.claim(ctx, rs)
 	if err != nil {
 		return err
 	}
@@ -146,7 +95,7 @@ func (r *replicaSetController) sync(ctx context.Context, key string) error {
 	}
 	now := time.Now()
 	status, again := replicaSetStatus(rs, pods, scaleErr, now)
-	if r.kind.Kind == "ReplicationController" {
+	if r.pods.kind.Kind == "ReplicationController" {
 		status.TerminatingReplicas = nil // its status has no such field
 	}
 	if again > 0 {
@@ -155,26 +104,21 @@ func (r *replicaSetController) sync(ctx context.Context, key string) error {
 	return errors.Join(scaleErr, r.writeStatus(ctx, rs, status))
 }
 
-func (r *replicaSetController) claim(ctx context.Context, rs *appsv1.ReplicaSet, selector labels.Selector) ([]*corev1.Pod, error) {
-	var candidates []*corev1.Pod
-	for _, pod := range r.pods.ownedBy(rs) {
-		if metav1.GetControllerOfNoCopy(pod) != nil || podActive(pod) {
-			candidates = append(candidates, pod)
-		}
-	}
-	patch := func(ctx context.Context, namespace, name string, kind types.PatchType, data []byte) error {
-		_, err := r.client.CoreV1().Pods(namespace).Patch(ctx, name, kind, data, metav1.PatchOptions{})
-		return err
-	}
-	live := func(ctx context.Context) (metav1.Object, error) { return r.source.live(ctx, rs.Namespace, rs.Name) }
-	return planClaims(rs, selector, candidates).apply(ctx, rs, r.kind, patch, live)
+// claim leaves pods alone which nobody owns and which have ended: they are no replicas.
+func (r *replicaSetController) claim(ctx context.Context, rs *appsv1.ReplicaSet) ([]*corev1.Pod, error) {
+	candidates := slices.DeleteFunc(r.pods.cache.ownedBy(rs), func(pod *corev1.Pod) bool {
+		return metav1.GetControllerOfNoCopy(pod) == nil && !podActive(pod)
+	})
+	return r.pods.claim(ctx, rs, rs.Spec.Selector, candidates, func(ctx context.Context) (metav1.Object, error) {
+		return r.source.live(ctx, rs.Namespace, rs.Name)
+	})
 }
 
 // scale creates what is missing, or deletes what is too much.
 func (r *replicaSetController) scale(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
 	var active []*corev1.Pod
 	for _, pod := range pods {
-		if podActive(pod) && !r.deleting.has(pod.UID) {
+		if !podFinished(pod) && !r.pods.going(pod) {
 			active = append(active, pod)
 		}
 	}
@@ -183,7 +127,8 @@ func (r *replicaSetController) scale(ctx context.Context, rs *appsv1.ReplicaSet,
 	case missing > 0:
 		return r.create(ctx, rs, min(missing, maxAtOnce))
 	case missing < 0:
-		return r.delete(ctx, rs, podsToDelete(active, r.siblings(rs), min(-missing, maxAtOnce), time.Now()))
+		victims := podsToDelete(active, r.siblings(rs), min(-missing, maxAtOnce), time.Now())
+		return forEach(victims, func(pod *corev1.Pod) error { return r.pods.delete(ctx, rs, pod, deletedPod) })
 	}
 	return nil
 }
@@ -192,13 +137,8 @@ func (r *replicaSetController) scale(ctx context.Context, rs *appsv1.ReplicaSet,
 // wrong ServiceAccount), the others, which would be refused as well, are not tried.
 func (r *replicaSetController) create(ctx context.Context, rs *appsv1.ReplicaSet, n int) error {
 	for batch := 1; n > 0; batch = min(2*batch, n) {
-		errs := make([]error, batch)
-		var group sync.WaitGroup
-		for i := range batch {
-			group.Go(func() { errs[i] = r.createPod(ctx, rs) })
-		}
-		group.Wait()
-		if err := errors.Join(errs...); err != nil {
+		err := forEach(make([]struct{}, batch), func(struct{}) error { return r.pods.create(ctx, rs, podFromTemplate(rs), createdPod) })
+		if err != nil {
 			return err
 		}
 		n -= batch
@@ -209,55 +149,6 @@ func (r *replicaSetController) create(ctx context.Context, rs *appsv1.ReplicaSet
 	return nil
 }
 
-func (r *replicaSetController) createPod(ctx context.Context, rs *appsv1.ReplicaSet) error {
-	pod, err := r.client.CoreV1().Pods(rs.Namespace).Create(ctx, podFromTemplate(rs, r.kind), metav1.CreateOptions{})
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-		return nil // nothing can be created here any more, and nothing needs to be
-	}
-	if err != nil {
-		r.events.Eventf(r.reference(rs), corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
-		return fmt.Errorf("create pod of %s %s: %w", r.kind.Kind, keyOf(rs), err)
-	}
-	r.created.wrote(keyOf(rs), pod)
-	r.events.Eventf(r.reference(rs), corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.Name)
-	slog.Info("created pod", "pod", keyOf(pod), "owner", r.kind.Kind+"/"+rs.Name)
-	return nil
-}
-
-func (r *replicaSetController) delete(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
-	errs := make([]error, len(pods))
-	var group sync.WaitGroup
-	for i, pod := range pods {
-		group.Go(func() { errs[i] = r.deletePod(ctx, rs, pod) })
-	}
-	group.Wait()
-	return errors.Join(errs...)
-}
-
-func (r *replicaSetController) deletePod(ctx context.Context, rs *appsv1.ReplicaSet, pod *corev1.Pod) error {
-	r.deleting.begin(pod.UID)
-	err := r.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, *metav1.NewPreconditionDeleteOptions(string(pod.UID)))
-	if err != nil {
-		r.deleting.done(pod.UID)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		r.events.Eventf(r.reference(rs), corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
-		return fmt.Errorf("delete pod %s: %w", keyOf(pod), err)
-	}
-	r.events.Eventf(r.reference(rs), corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
-	slog.Info("deleted pod", "pod", keyOf(pod), "owner", r.kind.Kind+"/"+rs.Name)
-	return nil
-}
-
-// reference is what events are about.
-func (r *replicaSetController) reference(rs *appsv1.ReplicaSet) *corev1.ObjectReference {
-	version, kind := r.kind.ToAPIVersionAndKind()
-	return &corev1.ObjectReference{
-		APIVersion: version, Kind: kind, Namespace: rs.Namespace, Name: rs.Name, UID: rs.UID, ResourceVersion: rs.ResourceVersion,
-	}
-}
-
 func (r *replicaSetController) writeStatus(ctx context.Context, rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) error {
 	if equality.Semantic.DeepEqual(rs.Status, status) {
 		return nil
@@ -265,7 +156,7 @@ func (r *replicaSetController) writeStatus(ctx context.Context, rs *appsv1.Repli
 	changed := rs.DeepCopy()
 	changed.Status = status
 	if err := r.source.writeStatus(ctx, changed); err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("write status of %s %s: %w", r.kind.Kind, keyOf(rs), err)
+		return fmt.Errorf("write status of %s %s: %w", r.pods.kind.Kind, keyOf(rs), err)
 	}
 	return nil
 }
@@ -280,7 +171,7 @@ func (r *replicaSetController) siblings(rs *appsv1.ReplicaSet) []*corev1.Pod {
 		if other.UID != rs.UID && !sameOwner {
 			continue
 		}
-		for _, pod := range r.pods.index(byOwner, string(other.UID)) {
+		for _, pod := range r.pods.cache.index(byOwner, string(other.UID)) {
 			if podActive(pod) {
 				active = append(active, pod)
 			}
@@ -291,42 +182,9 @@ func (r *replicaSetController) siblings(rs *appsv1.ReplicaSet) []*corev1.Pod {
 
 // podFromTemplate is the pod which a ReplicaSet creates; the API server completes the name, web-5d4f8c7b9-
 // becomes web-5d4f8c7b9-x7k2p.
-func podFromTemplate(rs *appsv1.ReplicaSet, kind schema.GroupVersionKind) *corev1.Pod {
+func podFromTemplate(rs *appsv1.ReplicaSet) *corev1.Pod {
 	template := rs.Spec.Template.DeepCopy()
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace:       rs.Namespace,
-			GenerateName:    rs.Name + "-",
-			Labels:          template.Labels,
-			Annotations:     template.Annotations,
-			Finalizers:      template.Finalizers,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(rs, kind)},
-		},
-		Spec: template.Spec,
-	}
-}
-
-// deletingPods remembers pods which were deleted, until the cache shows it. Such a pod counts as gone from
-// the moment of the call; otherwise a second pass with an old cache might pick another victim.
-type deletingPods struct {
-	mu   sync.Mutex
-	uids map[types.UID]bool
-}
-
-func (d *deletingPods) begin(uid types.UID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.uids[uid] = true
-}
-
-func (d *deletingPods) done(uid types.UID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.uids, uid)
-}
-
-func (d *deletingPods) has(uid types.UID) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.uids[uid]
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: rs.Name + "-", Labels: template.Labels, Annotations: template.Annotations, Finalizers: template.Finalizers,
+	}, Spec: template.Spec}
 }

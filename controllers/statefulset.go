@@ -50,7 +50,7 @@ func (s *statefulSetController) sync(ctx context.Context, key string) error {
 	if err != nil || !s.pods.created.visible(key) {
 		return err
 	}
-	pods, err := s.pods.claim(ctx, set, set.Spec.Selector, func(ctx context.Context) (metav1.Object, error) {
+	pods, err := s.pods.claim(ctx, set, set.Spec.Selector, s.pods.cache.ownedBy(set), func(ctx context.Context) (metav1.Object, error) {
 		return s.pods.client.AppsV1().StatefulSets(namespace).Get(ctx, name, metav1.GetOptions{})
 	})
 	if err != nil || set.DeletionTimestamp != nil {

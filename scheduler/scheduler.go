@@ -30,28 +30,12 @@ type Config struct {
 	HealthAddress string // host:port of /healthz; empty for none
 }
 
-// Run gives pods their nodes until ctx is done. It waits patiently for an API server which is not up yet.
+// Run gives pods their nodes until ctx is done.
 func Run(ctx context.Context, cfg Config) error {
-	client, err := kubernetes.NewForConfig(cfg.API)
-	if err != nil {
-		return fmt.Errorf("make client: %w", err)
+	component := leader.Component{
+		Name: "kube-scheduler", API: cfg.API, Elect: cfg.LeaderElect, Identity: cfg.Identity, HealthAddress: cfg.HealthAddress,
 	}
-	if cfg.HealthAddress != "" {
-		if err := leader.ServeHealth(ctx, cfg.HealthAddress); err != nil {
-			return err
-		}
-	}
-	if err := kube.WaitReady(ctx, client); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	lead := func(ctx context.Context) error { return schedule(ctx, client) }
-	if !cfg.LeaderElect {
-		return lead(ctx)
-	}
-	return leader.Run(ctx, leader.Election{Client: client, Lease: "kube-scheduler", Identity: cfg.Identity}, lead)
+	return component.Run(ctx, schedule)
 }
 
 // scheduler is the loop with what it works on.

@@ -18,12 +18,12 @@ import (
 	"time"
 )
 
-// ServeHealth answers /healthz, /livez and /readyz with "ok" over TLS until ctx is done. It returns
+// serveHealth answers /healthz, /livez and /readyz with "ok" over TLS until ctx is done. It returns
 // when the port is bound, or an error when another process has it. The certificate is made on the spot
 // and signed by nobody, as upstream does without --tls-cert-file:
 //
 //	curl -k https://127.0.0.1:10259/healthz
-func ServeHealth(ctx context.Context, address string) error {
+func serveHealth(ctx context.Context, address string) error {
 	certificate, err := selfSigned()
 	if err != nil {
 		return fmt.Errorf("make certificate for health port: %w", err)

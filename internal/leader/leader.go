@@ -25,16 +25,16 @@ const (
 	retryPeriod   = 2 * time.Second
 )
 
-// Election says which lease is fought for and under which name.
-type Election struct {
+// election says which lease is fought for and under which name.
+type election struct {
 	Client   kubernetes.Interface
 	Lease    string // name of the Lease in kube-system, such as "kube-scheduler"
 	Identity string // the host name, see the package comment
 }
 
-// Run waits for the lease, then calls lead with a context which ends when leadership does. It returns
+// elect waits for the lease, then calls lead with a context which ends when leadership does. It returns
 // nil when ctx is done, ErrLost when the lease went to somebody else, or the error of lead.
-func Run(ctx context.Context, e Election, lead func(context.Context) error) error {
+func elect(ctx context.Context, e election, lead func(context.Context) error) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	result := make(chan error, 1)
