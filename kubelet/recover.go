@@ -59,6 +59,9 @@ func (k *Kubelet) recover(ctx context.Context) error {
 		return err
 	}
 	for _, record := range records {
+		if err := k.runtime.Settle(record); err != nil {
+			return err
+		}
 		found := at(record.PodUID)
 		found.records = append(found.records, record)
 	}

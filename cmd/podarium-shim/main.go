@@ -11,10 +11,10 @@ import (
 
 const usage = `podarium-shim is started by the kubelet:
 
-  podarium-shim run DIR      start the container of DIR and a shim for it
-  podarium-shim serve DIR    be the shim
-  podarium-shim start-pause  start the first process of a pod with shareProcessNamespace
-  podarium-shim pause        be that process
+  podarium-shim run DIR          start the container of DIR and a shim for it
+  podarium-shim serve DIR        be the shim
+  podarium-shim start-pause DIR  start the first process of a pod with shareProcessNamespace
+  podarium-shim pause DIR        be that process
 `
 
 func main() {
@@ -31,9 +31,9 @@ func run(args []string) error {
 		return shim.Run(self, args[1])
 	case len(args) == 2 && args[0] == "serve":
 		return shim.Serve(args[1])
-	case len(args) == 1 && args[0] == "start-pause":
-		return shim.StartPause(self)
-	case len(args) == 1 && args[0] == "pause":
+	case len(args) == 2 && args[0] == "start-pause":
+		return shim.StartPause(self, args[1])
+	case len(args) == 2 && args[0] == "pause":
 		shim.Pause()
 		return nil
 	default:

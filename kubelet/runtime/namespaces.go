@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -146,21 +147,17 @@ func keepNamespace(from, file string) error {
 	return nil
 }
 
-// pauseFile holds the pid of the process which keeps a pod's shared process namespace.
-const pauseFile = "pause.pid"
-
 // NewPIDNamespace makes a process namespace for a whole pod, kept by dir/pid and by the small process
 // which is number 1 in it.
 func (r *Runtime) NewPIDNamespace(ctx context.Context, dir string) error {
-	out, err := exec.CommandContext(ctx, r.shimPath, "start-pause").Output()
+	if out, err := exec.CommandContext(ctx, r.shimPath, "start-pause", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("start first process of pod: %w: %s", err, bytes.TrimSpace(out))
+	}
+	pid, err := os.ReadFile(filepath.Join(dir, shim.PauseFile))
 	if err != nil {
 		return fmt.Errorf("start first process of pod: %w", err)
 	}
-	pid := strings.TrimSpace(string(out))
-	if err := os.WriteFile(filepath.Join(dir, pauseFile), []byte(pid), 0o600); err != nil {
-		return err
-	}
-	return keepNamespace("/proc/"+pid+"/ns/pid", filepath.Join(dir, "pid"))
+	return keepNamespace("/proc/"+string(pid)+"/ns/pid", filepath.Join(dir, "pid"))
 }
 
 // RemovePodNamespaces gives up what NewPodNamespaces and NewPIDNamespace made in dir.
@@ -183,7 +180,7 @@ func RemovePodNamespaces(dir string) error {
 // endPause ends the first process of a shared process namespace, if it is still that: after a reboot
 // the number belongs to somebody else.
 func endPause(dir string) error {
-	file := filepath.Join(dir, pauseFile)
+	file := filepath.Join(dir, shim.PauseFile)
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -191,13 +188,19 @@ func endPause(dir string) error {
 	if err != nil {
 		return err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err == nil && sameFile(filepath.Join(dir, "pid"), fmt.Sprintf("/proc/%d/ns/pid", pid)) {
+	pid, err := strconv.Atoi(string(data))
+	if err == nil && isPause(pid, dir) {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("end first process of pod: %w", err)
 		}
 	}
 	return os.Remove(file)
+}
+
+// isPause tells whether a process is `podarium-shim pause dir`.
+func isPause(pid int, dir string) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && bytes.HasSuffix(command, []byte("\x00pause\x00"+dir+"\x00"))
 }
 
 // PIDNamespace is the path of a running container's process namespace.
@@ -207,10 +210,4 @@ func (r *Runtime) PIDNamespace(id string) string {
 		return ""
 	}
 	return "/proc/" + strings.TrimSpace(string(data)) + "/ns/pid"
-}
-
-func sameFile(a, b string) bool {
-	infoA, errA := os.Stat(a)
-	infoB, errB := os.Stat(b)
-	return errA == nil && errB == nil && os.SameFile(infoA, infoB)
 }

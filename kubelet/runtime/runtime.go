@@ -155,7 +155,13 @@ func (e *StartError) Error() string { return "failed to create runc task: " + e.
 
 // Start runs a created container and writes down when. A *StartError tells why runc did not.
 func (r *Runtime) Start(ctx context.Context, record *Record) error {
+	lock, err := r.lockStart(record.ID)
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", record.Name, err)
+	}
+	defer lock.Close()
 	cmd := exec.CommandContext(ctx, r.shimPath, "run", r.containerDir(record.ID))
+	cmd.ExtraFiles = []*os.File{lock}
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	runErr := cmd.Run()
@@ -173,6 +179,32 @@ func (r *Runtime) Start(ctx context.Context, record *Record) error {
 		return &StartError{record.StartError}
 	}
 	return nil
+}
+
+// lockStart takes the lock which is held while a container is being started.
+func (r *Runtime) lockStart(id string) (*os.File, error) {
+	lock, err := os.OpenFile(r.FilePath(id, shim.StartLock), os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return lock, nil
+}
+
+// Settle waits until a start which an earlier process began has come to its end. What runc is making at
+// this moment could be neither found nor removed.
+func (r *Runtime) Settle(record Record) error {
+	if !record.Started.IsZero() {
+		return nil
+	}
+	lock, err := r.lockStart(record.ID)
+	if err != nil {
+		return fmt.Errorf("wait for the start of container %s: %w", record.Name, err)
+	}
+	return lock.Close()
 }
 
 // Records finds all containers of the directory, also those which another process started.

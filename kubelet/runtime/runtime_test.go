@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		case "serve":
 			exitOn(shim.Serve(os.Args[2]))
 		case "start-pause":
-			exitOn(shim.StartPause("/proc/self/exe"))
+			exitOn(shim.StartPause("/proc/self/exe", os.Args[2]))
 		case "pause":
 			shim.Pause()
 			os.Exit(0)

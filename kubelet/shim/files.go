@@ -12,7 +12,10 @@ const (
 	ExitFile   = "exit.json" // written by the shim: how it ended
 	SocketFile = "shim.sock" // the shim listens here while the container lives
 	PidFile    = "init.pid"  // the container's first process, written by runc
-	runcLog    = "runc.log"
+	// StartLock is locked (flock(2)) from before the shim is started until the container runs or cannot:
+	// kubelet and shim share the lock, so it outlives a kubelet which is killed meanwhile.
+	StartLock = "start.lock"
+	runcLog   = "runc.log"
 )
 
 // Task tells a shim what to run.

@@ -24,7 +24,7 @@ import (
 const drainTimeout = time.Second
 
 // Run starts `podarium-shim serve dir` in a session of its own and returns when the container runs,
-// or with runc's complaint.
+// or with runc's complaint. Its file descriptor 3 is the lock of the start.
 func Run(self, dir string) error {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -32,7 +32,7 @@ func Run(self, dir string) error {
 	}
 	cmd := exec.Command(self, "serve", dir)
 	cmd.Args[0] = "podarium-shim" // what ps shows
-	cmd.ExtraFiles = []*os.File{write}
+	cmd.ExtraFiles = []*os.File{write, os.NewFile(3, StartLock)}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
@@ -58,9 +58,10 @@ const started = "started"
 // Serve is the life of a shim: start the container of dir, keep its output, report its end.
 func Serve(dir string) error {
 	runtime.GOMAXPROCS(1)  // one thread for Go code is plenty, and saves the memory of others
-	syscall.CloseOnExec(3) // neither runc nor the container shall hold it open
-	parent := os.NewFile(3, "parent")
-	err := serve(dir, parent)
+	syscall.CloseOnExec(3) // neither runc nor the container shall hold them open
+	syscall.CloseOnExec(4)
+	parent, lock := os.NewFile(3, "parent"), os.NewFile(4, StartLock)
+	err := serve(dir, parent, lock)
 	if err != nil {
 		fmt.Fprint(parent, err)
 		parent.Close()
@@ -68,7 +69,7 @@ func Serve(dir string) error {
 	return err
 }
 
-func serve(dir string, parent *os.File) error {
+func serve(dir string, parent, lock *os.File) error {
 	if err := os.Chdir(dir); err != nil {
 		return err
 	}
@@ -99,6 +100,7 @@ func serve(dir string, parent *os.File) error {
 	memory := memoryCgroup(pid)
 	fmt.Fprint(parent, started)
 	parent.Close()
+	lock.Close()
 
 	status, err := waitFor(pid)
 	if err != nil {
