@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,17 +37,24 @@ func newPodNetwork(confDir, binDir, cacheDir string) *podNetwork {
 	return n
 }
 
-// load reads the configuration again and tells whether the network's readiness changed.
+// load reads the configuration again and tells whether it is another one.
 func (n *podNetwork) load() bool {
 	list, err := firstConfig(n.confDir)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	changed := (n.err == nil) != (err == nil) || (n.list == nil) != (list == nil)
+	changed := (n.err == nil) != (err == nil) || !sameConfig(n.list, list)
 	n.list, n.err = list, err
 	if list != nil && changed {
 		slog.Info("Pod network is configured", "name", list.Name, "plugins", len(list.Plugins))
 	}
 	return changed
+}
+
+func sameConfig(a, b *libcni.NetworkConfigList) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return bytes.Equal(a.Bytes, b.Bytes)
 }
 
 func firstConfig(dir string) (*libcni.NetworkConfigList, error) {
@@ -110,7 +118,7 @@ func (n *podNetwork) attach(ctx context.Context, s sandboxRecord) ([]string, err
 	if delErr := n.cni.DelNetworkList(context.WithoutCancel(ctx), list, conf); delErr != nil {
 		slog.Debug("Taking back a failed CNI ADD", "pod", s.PodName, "error", delErr)
 	}
-	return nil, fmt.Errorf("plugin type=%q name=%q failed (add): %w", list.Plugins[0].Network.Type, list.Name, err)
+	return nil, fmt.Errorf("failed to setup network for sandbox %q: %w", s.ID, err)
 }
 
 // detach takes the network from a sandbox, with the configuration which libcni noted down when it was
@@ -125,7 +133,7 @@ func (n *podNetwork) detach(ctx context.Context, s sandboxRecord) error {
 		return err
 	}
 	if err := n.cni.DelNetworkList(ctx, list, conf); err != nil {
-		return fmt.Errorf("plugin type=%q name=%q failed (delete): %w", list.Plugins[0].Network.Type, list.Name, err)
+		return fmt.Errorf("failed to destroy network for sandbox %q: %w", s.ID, err)
 	}
 	return nil
 }

@@ -174,6 +174,7 @@ func (c *chaos) churn(pods int) {
 
 // killKubelets kills a node's kubelet n times, each time another one.
 func (c *chaos) killKubelets(t *testing.T, node string, n int) {
+	t.Helper()
 	for range n {
 		c.pause(300 * time.Millisecond)
 		cmd := exec.Command(c.bin, "node", "--name", c.lab, "exec", node, "--", "sh", "-c", `old=$(pgrep -x -f "kubelet .*") && kill -9 $old
@@ -217,10 +218,10 @@ func (c *chaos) awaitOnly(t *testing.T, names []string) {
 	})
 }
 
-// follow watches our pods until problem has none, for a minute at most.
+// follow watches our pods until problem has none, for three minutes at most.
 func (c *chaos) follow(t *testing.T, problem func(map[string]*corev1.Pod) string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	pods, err := c.list(ctx)
 	if err != nil {
@@ -241,7 +242,7 @@ func (c *chaos) follow(t *testing.T, problem func(map[string]*corev1.Pod) string
 			for _, node := range chaosNodes {
 				t.Log(c.on(t, node, "tail", "-n", "40", "/var/log/kubelet.log"))
 			}
-			t.Fatalf("after a minute: %s", problem(known))
+			t.Fatalf("after three minutes: %s", problem(known))
 		}
 		if pod, ok := event.Object.(*corev1.Pod); ok {
 			known[pod.Name] = pod
@@ -305,7 +306,7 @@ func (c *chaos) checkNode(t *testing.T, node string) {
 		t.Fatal(err)
 	}
 	var diff string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		have := strings.Fields(strings.ReplaceAll(c.on(t, node, "sh", "-c", string(script)), " ", "\x00"))
 		for i := range have {
 			have[i] = strings.ReplaceAll(have[i], "\x00", " ")
@@ -315,7 +316,7 @@ func (c *chaos) checkNode(t *testing.T, node string) {
 			return
 		}
 	}
-	t.Errorf("%s after 20 s (- missing, + left over):\n%s", node, diff)
+	t.Errorf("%s after a minute (- missing, + left over):\n%s", node, diff)
 }
 
 // difference lists what only one of two sorted lists has.
