@@ -93,6 +93,50 @@ func TestSyncMasqueradeIsIdempotent(t *testing.T) {
 	}
 }
 
+// TestSyncForward: twice the same, behind what somebody else has decided before.
+func TestSyncForward(t *testing.T) {
+	nstest.Enter(t)
+	nstest.Run(t, "iptables", "-P", "FORWARD", "DROP")
+	nstest.Run(t, "iptables", "-A", "FORWARD", "-d", "10.244.9.9", "-j", "REJECT")
+	for range 2 {
+		if err := SyncForward(t.Context(), netip.MustParsePrefix("10.244.0.0/16")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `:FORWARD DROP
+-A FORWARD -d 10.244.9.9/32 -j REJECT --reject-with icmp-port-unreachable
+-A FORWARD -m comment --comment "podarium: pods" -j PODARIUM-FORWARD
+-A PODARIUM-FORWARD -s 10.244.0.0/16 -m comment --comment "from pods" -j ACCEPT
+-A PODARIUM-FORWARD -d 10.244.0.0/16 -m comment --comment "to pods" -j ACCEPT
+`
+	if diff := cmp.Diff(want, forwardText(t)); diff != "" {
+		t.Error(diff)
+	}
+	if err := Cleanup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want = ":FORWARD DROP\n-A FORWARD -d 10.244.9.9/32 -j REJECT --reject-with icmp-port-unreachable\n"
+	if diff := cmp.Diff(want, forwardText(t)); diff != "" {
+		t.Error("after Cleanup", diff)
+	}
+}
+
+// forwardText is what iptables-save tells of forwarding, without counters.
+func forwardText(t *testing.T) string {
+	t.Helper()
+	var got strings.Builder
+	for line := range strings.Lines(nstest.Run(t, "iptables-save", "-t", "filter")) {
+		if strings.HasPrefix(line, ":FORWARD") {
+			line, _, _ = strings.Cut(line, " [")
+			line += "\n"
+		} else if !strings.HasPrefix(line, "-A") {
+			continue
+		}
+		got.WriteString(line)
+	}
+	return got.String()
+}
+
 // TestOverlay: two nodes on one switch, a pod address on each; the packet
 // arrives with the pod's own address, inside one from node to node.
 func TestOverlay(t *testing.T) {

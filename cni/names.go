@@ -17,6 +17,8 @@ const (
 	tunnelName = "vxlan0"
 	// masqueradeChain is in `iptables-save -t nat`.
 	masqueradeChain = "PODARIUM-MASQ"
+	// forwardChain is in `iptables-save -t filter`.
+	forwardChain = "PODARIUM-FORWARD"
 	// routeProtocol marks our routes: `ip route show proto 80`.
 	routeProtocol = 80
 )

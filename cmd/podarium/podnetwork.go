@@ -95,6 +95,9 @@ func (p *podNetwork) sync(ctx context.Context, lister corelisters.NodeLister) er
 	if err := cni.SyncMasquerade(ctx, own.Pods, inside); err != nil {
 		return err
 	}
+	if err := cni.SyncForward(ctx, p.clusterCIDR); err != nil {
+		return err
+	}
 	return p.writeConf(own.Pods, mtu)
 }
 
