@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 // order is what a node's proxy is told: the cluster as it is now.
 type order struct {
 	Flags    flags
+	Restart  bool // the proxy begins anew, and finds its rules of before
 	Services []*corev1.Service
 	Slices   []*discoveryv1.EndpointSlice
 }
@@ -132,10 +133,8 @@ type nodeProxy struct {
 }
 
 func (p *nodeProxy) obey(ctx context.Context, o order) error {
-	if p.backend == nil || p.now.Flags != o.Flags {
-		if err := p.restart(ctx, o.Flags); err != nil {
-			return err
-		}
+	if err := p.begin(ctx, o); err != nil {
+		return err
 	}
 	for _, s := range p.now.Services {
 		p.model.DeleteService(proxy.ServiceName{Namespace: s.Namespace, Name: s.Name})
@@ -153,13 +152,17 @@ func (p *nodeProxy) obey(ctx context.Context, o order) error {
 	return p.applier.Apply(ctx, p.model.Snapshot())
 }
 
-func (p *nodeProxy) restart(ctx context.Context, f flags) error {
-	if p.backend != nil {
+// begin makes a backend when there is none, and when the flags are others.
+func (p *nodeProxy) begin(ctx context.Context, o order) error {
+	if p.backend != nil && p.now.Flags == o.Flags && !o.Restart {
+		return nil
+	}
+	if p.backend != nil && !o.Restart {
 		if err := p.backend.Cleanup(ctx); err != nil {
 			return err
 		}
 	}
-	backend, err := newBackend(p.mode, p.name, f)
+	backend, err := newBackend(p.mode, p.name, o.Flags)
 	if err != nil {
 		return err
 	}

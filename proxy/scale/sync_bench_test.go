@@ -77,6 +77,20 @@ func BenchmarkFullSync(b *testing.B) {
 	}
 }
 
+// BenchmarkRestart: a full sync over the rules of a proxy before.
+func BenchmarkRestart(b *testing.B) {
+	for _, mode := range modes {
+		b.Run(mode, func(b *testing.B) {
+			proxytest.Node(b)
+			cluster := proxytest.NewCluster(5000, 2)
+			sync(b, newBackend(b, mode), cluster.Model)
+			for b.Loop() {
+				sync(b, newBackend(b, mode), cluster.Model)
+			}
+		})
+	}
+}
+
 // BenchmarkEndpointChange: one endpoint comes or goes, from the model to the
 // kernel.
 func BenchmarkEndpointChange(b *testing.B) {
