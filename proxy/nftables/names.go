@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"fmt"
+	"strings"
 
 	"github.com/podarium/podarium/proxy"
 )
@@ -48,9 +49,11 @@ func portName(port *proxy.Port) string {
 	return hashed(fmt.Sprintf("%s/%s/%s/%s", port.Name.Namespace, port.Name.Name, port.LowerProtocol(), port.Name.Port))
 }
 
-// endpointName is "FAGXUHUK-default/simpleservice/tcp/__10.244.1.3/9876".
+// endpointName is "FAGXUHUK-default/simpleservice/tcp/__10.244.1.3/9876"; the
+// colons of an IPv6 address, which no name may have, become dots.
 func endpointName(port *proxy.Port, e *proxy.Endpoint) string {
-	return hashed(fmt.Sprintf("%s/%s/%s/%s__%s/%d", port.Name.Namespace, port.Name.Name, port.LowerProtocol(), port.Name.Port, e.Address.Addr(), e.Address.Port()))
+	ip := strings.ReplaceAll(e.Address.Addr().String(), ":", ".")
+	return hashed(fmt.Sprintf("%s/%s/%s/%s__%s/%d", port.Name.Namespace, port.Name.Name, port.LowerProtocol(), port.Name.Port, ip, e.Address.Port()))
 }
 
 func hashed(name string) string {

@@ -33,7 +33,7 @@ type Situation struct {
 func Situations(t *testing.T) []Situation {
 	t.Helper()
 	files, err := filepath.Glob("../testdata/*.txtar")
-	if err != nil || len(files) < 50 {
+	if err != nil || len(files) < 60 {
 		t.Fatalf("%d situations: %v", len(files), err)
 	}
 	var list []Situation
