@@ -70,6 +70,7 @@ func times(n int, mode string) int {
 // give or take 2 % of all; chance alone would miss by 0.3 %.
 func TestFairness(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string, n network, proxy *node) {
+		t.Helper()
 		connections := times(30_000, mode)
 		var endpoints []discoveryv1.Endpoint
 		var counters []*counter
@@ -118,6 +119,7 @@ func connectOften(address string, n int) error {
 func TestAffinityEnds(t *testing.T) {
 	const timeout = 3 * time.Second
 	eachMode(t, func(t *testing.T, _ string, n network, proxy *node) {
+		t.Helper()
 		for _, p := range pods[1:3] {
 			serve(t, n[p.name].Path(), p.name, p.ip, mainPort)
 		}
@@ -185,6 +187,7 @@ func askFrom(t *testing.T, path, from, to string) string {
 // between is not translated (../nftables/README.md).
 func TestNothingIsLost(t *testing.T) {
 	eachMode(t, func(t *testing.T, mode string, n network, proxy *node) {
+		t.Helper()
 		load := newLoad(n["pod-a"].Path(), n["node-1"].Path())
 		roll := []pod{pods[1], pods[2], pods[3]}
 		servers := map[string]net.Listener{}
