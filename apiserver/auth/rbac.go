@@ -83,14 +83,15 @@ func (z *Authorizer) rulesOf(ref rbacv1.RoleRef, namespace string) []rule {
 	return z.aggregated(obj.(*rbacv1.ClusterRole), 0)
 }
 
-// aggregated are a role's rules and, for admin, edit and view, those of all
-// roles that carry a label saying so ("rbac.authorization.k8s.io/aggregate-to-edit").
+// aggregated are a role's rules. Those of admin, edit and view a controller
+// puts together of all roles that carry a label saying so
+// ("rbac.authorization.k8s.io/aggregate-to-edit"); until it has, it is done here.
 func (z *Authorizer) aggregated(role *rbacv1.ClusterRole, depth int) []rule {
 	const deepest = 3 // admin ◀ edit ◀ view
-	if role.AggregationRule == nil || depth > deepest {
+	if role.AggregationRule == nil || len(role.Rules) > 0 || depth > deepest {
 		return role.Rules
 	}
-	rules := slices.Clone(role.Rules)
+	var rules []rule
 	for _, want := range role.AggregationRule.ClusterRoleSelectors {
 		selector, err := metav1.LabelSelectorAsSelector(&want)
 		if err != nil {
