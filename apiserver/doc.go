@@ -13,8 +13,9 @@
 //	patch          patch.go         current object + patch ─▶ wanted object  400 415
 //	modify         update.go        keeps what is not the client's to change,
 //	                                then, as package resource says of the kind:
-//	                                Default, admission (admission.go), Prepare,
-//	                                Validate                                     422
+//	                                Default, owners of the changed fields
+//	                                (managers.go), admission (admission.go),
+//	                                Prepare, Validate                        403 422
 //	allocate       allocate.go      Services: ClusterIP and node ports
 //	Modify         store/modify.go  compare-and-swap in an etcd transaction      409
 //	respond        respond.go       JSON, YAML, protobuf; object, metadata, table
