@@ -37,6 +37,7 @@ func TestImages(t *testing.T) {
 		return string(out)
 	}
 	img := helloImage(t)
+	t.Run("registry", func(t *testing.T) { pullFromRegistry(t, img, kubectl) })
 
 	t.Run("pull", func(t *testing.T) {
 		server := httptest.NewServer(registry.New(registry.Logger(log.New(os.Stderr, "", 0))))

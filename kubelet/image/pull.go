@@ -2,6 +2,7 @@ package image
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -45,6 +46,9 @@ func (s *Store) Pull(ctx context.Context, ref string, opts PullOptions) (Image, 
 	}
 	img, err := remote.Image(parsed, remoteOptions...)
 	if err != nil {
+		return Image{}, fmt.Errorf("pull image %s: %w", ref, err)
+	}
+	if err := forThisMachine(img); err != nil {
 		return Image{}, fmt.Errorf("pull image %s: %w", ref, err)
 	}
 	digest, err := img.Digest()
@@ -106,6 +110,20 @@ func connect(conn net.Conn, address string) error {
 
 func platform() v1.Platform {
 	return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+}
+
+// forThisMachine refuses an image whose programs could not run here. Of an index the registry client has
+// picked the right one; a single image may be for any machine. One that says nothing is believed.
+func forThisMachine(img v1.Image) error {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	have := v1.Platform{OS: cmp.Or(config.OS, platform().OS), Architecture: cmp.Or(config.Architecture, platform().Architecture)}
+	if !have.Satisfies(platform()) {
+		return fmt.Errorf("no match for platform in manifest: it is for %s, this machine is %s", have, platform())
+	}
+	return nil
 }
 
 func dockerImage(open tarball.Opener, ref string) (v1.Image, error) {
