@@ -25,6 +25,9 @@
 // them by their directories (recover.go) and goes on. After a reboot of the node only the directories
 // are left; the pods get new sandboxes and their containers start once more.
 //
+// Not all pods come from the API server: the manifests in /etc/kubernetes/manifests make static pods,
+// which the API server sees as mirrors (static.go, manifest.go).
+//
 // Beside the pods there are the node itself (node.go, lease.go) and the kubelet's own API on port
 // 10250, through which the API server fetches logs and runs commands (server.go, logs.go, streaming.go).
 package kubelet

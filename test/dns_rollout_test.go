@@ -223,14 +223,16 @@ func dialFresh(server string) (net.Conn, error) {
 }
 
 // TestMain: the test binary is also the client of TestDNSRollout, on a node, and
-// a gRPC server in a pod.
+// a gRPC server or one end of a connection in a pod.
 func TestMain(m *testing.M) {
 	var err error
-	switch server, address := os.Getenv(dnsLoad), os.Getenv(grpcHealth); {
+	switch server, address, order := os.Getenv(dnsLoad), os.Getenv(grpcHealth), os.Getenv(stream); {
 	case server != "":
 		err = askSteadily(server)
 	case address != "":
 		err = serveGRPCHealth(address)
+	case order != "":
+		err = streamBytes(order)
 	default:
 		os.Exit(m.Run())
 	}
