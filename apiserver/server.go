@@ -152,8 +152,8 @@ func (s *Server) serve(ctx context.Context, listeners []net.Listener, tlsConfig 
 			errs <- fmt.Errorf("make the cluster's first objects: %w", err)
 			return
 		}
-		close(s.ready)
 		debug.FreeOSMemory() // the start needed some 20 MB that nothing needs any more
+		close(s.ready)
 		s.keepKubernetesService(ctx)
 	})
 	var err error

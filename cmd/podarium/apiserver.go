@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -88,6 +89,11 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	}
 	if err := logs.setup(); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		// The copy of all objects is most of the memory. Half of it again for
+		// garbage is enough; with 10 000 pods that saves 20 MB.
+		debug.SetGCPercent(50)
 	}
 	return apiserver.Run(ctx, cfg)
 }
