@@ -45,6 +45,7 @@ func (m *Machine) Init(ctx context.Context, cfg InitConfig) (joinCommand string,
 	if err := cfg.complete(); err != nil {
 		return "", err
 	}
+	was := lookBefore()
 	want := state{ControlPlane: true, Cluster: cfg.Cluster, Node: cfg.Node}
 	old, err := loadState()
 	if err := errors.Join(err, old.sameCluster(want), validCluster(cfg.Cluster)); err != nil {
@@ -57,7 +58,7 @@ func (m *Machine) Init(ctx context.Context, cfg InitConfig) (joinCommand string,
 	if err := m.preflight(checks, cfg.IgnoreErrors); err != nil {
 		return "", err
 	}
-	if err := remember(old, want); err != nil {
+	if err := remember(old, want, was); err != nil {
 		return "", err
 	}
 	ca, err := m.makeControlPlane(cfg)

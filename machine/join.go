@@ -36,6 +36,7 @@ func (m *Machine) Join(ctx context.Context, cfg JoinConfig) error {
 	if err := errors.Join(err, old.sameCluster(state{Cluster: components.Cluster{ControlPlane: cfg.Address.Addr()}, Node: cfg.Node})); err != nil {
 		return err
 	}
+	was := lookBefore()
 	caPEM, err := discover(ctx, cfg.Address.String(), cfg.CAHashes)
 	if err != nil {
 		return err
@@ -53,7 +54,7 @@ func (m *Machine) Join(ctx context.Context, cfg JoinConfig) error {
 	if err := m.preflight(nodeChecks(cluster, cfg.Node), cfg.IgnoreErrors); err != nil {
 		return err
 	}
-	if err := remember(old, state{Cluster: cluster, Node: cfg.Node}); err != nil {
+	if err := remember(old, state{Cluster: cluster, Node: cfg.Node}, was); err != nil {
 		return err
 	}
 	return j.makeNode(ctx, byToken, cluster)

@@ -20,9 +20,9 @@ import (
 	"github.com/podarium/podarium/machine/components"
 )
 
-// ownPaths are files and folders which nobody else writes to.
+// ownPaths are files and folders, as patterns, which nobody else writes to.
 var ownPaths = []string{
-	components.Etc, "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni/podarium", imagesDir, "/var/log/pods", programsDir,
+	components.Etc, "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni/podarium", "/var/lib/cni/results/podarium-*", imagesDir, "/var/log/pods", programsDir,
 	"/etc/cni/net.d/10-podarium.conflist", cniDir + "/podarium", cniDir + "/portmap",
 	modulesFile, sysctlFile, logrotateFile,
 	"/var/log/kube-apiserver.log", "/var/log/kube-controller-manager.log", "/var/log/kube-scheduler.log", "/var/log/kubelet.log", "/var/log/kube-proxy.log",
@@ -170,8 +170,12 @@ func emptyTable(table string) bool {
 // become empty; what was before is forgotten last.
 func removeFiles(was before) error {
 	var errs []error
-	for _, path := range ownPaths {
-		errs = append(errs, os.RemoveAll(path))
+	for _, pattern := range ownPaths {
+		found, err := filepath.Glob(pattern)
+		errs = append(errs, err)
+		for _, path := range found {
+			errs = append(errs, os.RemoveAll(path))
+		}
 	}
 	for _, name := range []string{"podarium", "kubectl"} {
 		link := filepath.Join("/usr/local/bin", name)
@@ -179,7 +183,7 @@ func removeFiles(was before) error {
 			errs = append(errs, os.Remove(link))
 		}
 	}
-	for _, name := range []string{"/var/lib/cni/cache", "/var/lib/cni/results", "/var/lib/cni"} {
+	for _, name := range []string{"/var/lib/cni/results", "/var/lib/cni"} {
 		errs = append(errs, removeEmptyDir(name))
 	}
 	if err := errors.Join(errs...); err != nil {

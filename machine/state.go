@@ -69,11 +69,10 @@ func loadState() (*state, error) {
 
 // remember writes what this machine becomes. What it was before, an earlier run
 // knows better.
-func remember(old *state, s state) error {
+func remember(old *state, s state, was before) error {
+	s.Before = was
 	if old != nil {
 		s.Before = old.Before
-	} else {
-		s.Before = lookBefore()
 	}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -82,6 +81,7 @@ func remember(old *state, s state) error {
 	return atomicfile.Write(stateFile, append(data, '\n'), 0o600)
 }
 
+// lookBefore is called before anything else: the checks load modules.
 func lookBefore() before {
 	b := before{Sysctls: map[string]string{}, Tables: nftTables(), Modules: loadedModules()}
 	for _, name := range sharedSysctls {

@@ -11,12 +11,12 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=$PWD
 nodes=${1:-3}
-box=/var/cache/podarium/debian.box
+# A box is as good as what it was made from.
+box=/var/cache/podarium/debian-$(cat scripts/vms/box.sh scripts/provision-packages | sha256sum | cut -c -12).box
 
 if [ "${PODARIUM_VMS_WORK:-}" = "" ]; then
   scripts/vms/setup.sh
-  # A box is as good as the list of packages it was made from.
-  if [ ! -e "$box" ] || [ scripts/vms/box.sh -nt "$box" ] || [ scripts/provision-packages -nt "$box" ]; then
+  if [ ! -e "$box" ]; then
     echo "making a Debian box (minutes)"
     scripts/vms/box.sh "$box"
   fi
@@ -28,7 +28,7 @@ if [ "${PODARIUM_VMS_WORK:-}" = "" ]; then
 fi
 
 export PODARIUM_BOX=podarium-test PODARIUM_NODES=$nodes PODARIUM_MEMORY=768
-log=$PODARIUM_VMS_WORK/log
+log=$PODARIUM_VMS_WORK/vagrant.log
 began=$SECONDS
 
 step() { printf '\n== %4d s  %s\n' $((SECONDS - began)) "$*"; }
@@ -52,7 +52,7 @@ on() {
   local node=$1
   shift
   [ -e "$PODARIUM_VMS_WORK/$node.ssh" ] || (cd vagrant && vagrant ssh-config "$node" </dev/null) >"$PODARIUM_VMS_WORK/$node.ssh"
-  ssh -F "$PODARIUM_VMS_WORK/$node.ssh" "$node" "sudo -i sh -c $(printf '%q' "$*")" </dev/null
+  ssh -F "$PODARIUM_VMS_WORK/$node.ssh" "$node" "sudo -i bash -c $(printf '%q' "$*")" </dev/null
 }
 k() { on node-1 "kubectl $*"; }
 
@@ -130,7 +130,7 @@ mode() {
 # machine_state is what reset has to bring back; addresses of vagrant's own link
 # and counters differ by themselves.
 machine_state() {
-  on "$1" "ip -br link | awk '{print \$1, \$3}'; ip route; iptables-save | grep -v '^[#:]' ; nft list tables; sysctl -a 2>/dev/null | grep -E '^net.ipv4.(ip_forward|conf.all.(route_localnet|arp_ignore|arp_announce)) ';
+  on "$1" "ip -br link | awk '{print \$1, \$3}'; ip route; iptables-save | grep -v '^[#:]' ; nft list tables; grep . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/all/{route_localnet,arp_ignore,arp_announce};
     systemctl list-unit-files --no-legend --type=service | grep -E 'kube' ; ls /sys/fs/cgroup | grep kube; mount | grep -c kubelet;
     find /etc /opt /usr/local /var/lib /var/log /run -xdev \\( -path /run/user -o -path /run/udev -o -path '/run/systemd*' -o -path '/var/lib/systemd*' -o -path /var/log/journal -o -path '/var/lib/dhcp*' -o -path /run/sudo -o -path /run/log \\) -prune -o -print | sort; true"
 }
@@ -154,7 +154,7 @@ refusals() {
   on "$last" "date -s '1 day ago' >/dev/null"
   refused "the clock of this machine is" "$join $token --discovery-token-ca-cert-hash $hash"
   on "$last" "date -s @$(date +%s) >/dev/null"
-  on "$last" "systemd-run --quiet --unit=squatter busybox nc -lk -p 10250 -e true; sleep 1"
+  on "$last" "systemd-run --quiet --unit=squatter busybox httpd -f -p 10250 -h /tmp; sleep 2"
   refused "port 10250, which kubelet needs, is in use by busybox" "$join $token --discovery-token-ca-cert-hash $hash"
   on "$last" "systemctl stop squatter"
   on "$last" "fallocate -l 64M /swap && chmod 600 /swap && mkswap -q /swap && swapon /swap"
