@@ -127,7 +127,7 @@ func (j *joiner) makeNode(ctx context.Context, byToken kubernetes.Interface, clu
 	if err := j.makeImages(); err != nil {
 		return err
 	}
-	if err := j.startUnits(units(cluster, j.node, false, kubeletExtra())); err != nil {
+	if err := j.startUnits(units(cluster, j.node, false, append(kubeletExtra(), "--rotate-certificates=true"))); err != nil {
 		return err
 	}
 	if cluster.PodNetwork == "none" {

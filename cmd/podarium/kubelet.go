@@ -38,6 +38,8 @@ type kubeletFlags struct {
 	clusterCIDR, podNetwork, manifests           string
 	logMaxSize                                   string
 	port, leaseSeconds                           int
+	certDir                                      string
+	rotate                                       bool
 	logs                                         logFlags
 	maxPods, logMaxFiles                         int
 	seccompDefault                               bool
@@ -58,7 +60,19 @@ func kubeletCommand(ctx context.Context, args []string) error {
 	if cfg.Client, err = kube.Client(f.kubeconfig, "kubelet"); err != nil {
 		return err
 	}
-	return withPodNetwork(ctx, f, cfg)
+	if !f.rotate {
+		return withPodNetwork(ctx, f, cfg)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	renewing := make(chan error, 1)
+	go func() {
+		renewing <- kubelet.RotateCertificate(ctx, cfg.Client, cfg.NodeName, f.certDir)
+		cancel()
+	}()
+	err = withPodNetwork(ctx, f, cfg)
+	cancel()
+	return errors.Join(err, <-renewing)
 }
 
 // withPodNetwork runs the kubelet and, beside it, what keeps this node's routes and CNI configuration.
@@ -114,6 +128,8 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.BoolVar(&f.seccompDefault, "seccomp-default", false, "give containers without a seccomp profile the default one")
 	flags.StringVar(&f.logMaxSize, "container-log-max-size", "10Mi", "`size` at which a container's log file is put aside")
 	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
+	flags.BoolVar(&f.rotate, "rotate-certificates", false, "ask for the next client certificate before the present one ends")
+	flags.StringVar(&f.certDir, "cert-dir", "/var/lib/kubelet/pki", "`directory` of kubelet-client-current.pem, which --kubeconfig names, with --rotate-certificates")
 	f.logs.define(flags)
 	return f, cli.Parse(flags, args)
 }
