@@ -48,18 +48,21 @@ func (m *Model) SetZone(zone string) (changed bool) {
 // SetService adds or replaces a Service.
 func (m *Model) SetService(svc *corev1.Service) {
 	name := ServiceName{svc.Namespace, svc.Name}
-	m.changed[name] = true
-	if ports := servicePorts(svc, m.family); len(ports) > 0 {
-		m.services[name] = ports
-	} else {
-		delete(m.services, name)
+	ports := servicePorts(svc, m.family)
+	if len(ports) == 0 {
+		m.DeleteService(name)
+		return
 	}
+	m.changed[name] = true
+	m.services[name] = ports
 }
 
 // DeleteService forgets a Service.
 func (m *Model) DeleteService(name ServiceName) {
-	m.changed[name] = true
-	delete(m.services, name)
+	if _, known := m.services[name]; known {
+		m.changed[name] = true
+		delete(m.services, name)
+	}
 }
 
 // SetSlice adds or replaces an EndpointSlice. Slices of headless Services are
@@ -84,6 +87,9 @@ func (m *Model) SetSlice(slice *discoveryv1.EndpointSlice) {
 func (m *Model) DeleteSlice(slice *discoveryv1.EndpointSlice) {
 	owner, ok := sliceOwner(slice)
 	if !ok {
+		return
+	}
+	if _, known := m.slices[owner][slice.Name]; !known {
 		return
 	}
 	m.changed[owner] = true
@@ -163,6 +169,9 @@ func (m *Model) decide(port *ServicePort) *Port {
 		answering: filter(all, func(e *Endpoint) bool { return e.serving }), all: len(all),
 	}
 }
+
+// Changed tells whether the next snapshot may differ from the last one.
+func (m *Model) Changed() bool { return m.all || len(m.changed) > 0 }
 
 func comparePorts(a, b *Port) int { return strings.Compare(a.key, b.key) }
 

@@ -32,7 +32,7 @@ type proxier struct {
 
 	events  chan change // in the order they were seen
 	seenAll bool        // what existed at the start has been seen
-	changed bool        // the model, since the last successful sync
+	due     bool        // a sync, even if the model has not changed
 	retry   time.Duration
 	drain   *time.Timer
 	waiting map[*changes]int // events since the last sync
@@ -49,7 +49,7 @@ func newProxier(cfg Config, family corev1.IPFamily, health *health, metrics *met
 	p := &proxier{
 		family: family, backend: cfg.Backends[family], model: NewModel(cfg.Node, family),
 		health: health, metrics: metrics, period: cfg.SyncPeriod,
-		events: make(chan change, 256), waiting: map[*changes]int{},
+		events: make(chan change, 256), waiting: map[*changes]int{}, due: true,
 	}
 	p.applier = NewApplier(family, p.backend, NewHealthChecks(cfg.NodePortAddresses, health.healthy))
 	if own, ok := p.backend.(prometheus.Collector); ok { // what only this mode can count
@@ -92,7 +92,8 @@ func (p *proxier) loop(ctx context.Context) {
 		case <-check.C:
 			p.check(ctx)
 		}
-		if !p.seenAll || !p.changed {
+		if !p.seenAll || !p.due && !p.model.Changed() {
+			p.forgetCounts()
 			continue
 		}
 		if err := p.sync(ctx); err != nil && ctx.Err() == nil {
@@ -107,7 +108,6 @@ func (p *proxier) loop(ctx context.Context) {
 func (p *proxier) take(c change) {
 	for {
 		c.apply()
-		p.changed = true
 		if c.kind != nil {
 			p.waiting[c.kind]++
 			c.kind.pending.Set(float64(p.waiting[c.kind]))
@@ -127,7 +127,7 @@ func (p *proxier) check(ctx context.Context) {
 		slog.Error("rules not checked", "ipFamily", p.family, "err", err)
 	case !intact:
 		slog.Info("somebody has flushed our rules: writing them again", "ipFamily", p.family)
-		p.changed, p.applier.full = true, true
+		p.due, p.applier.full = true, true
 	}
 }
 
@@ -138,6 +138,7 @@ func (p *proxier) sync(ctx context.Context) error {
 	p.metrics.queued.WithLabelValues(string(p.family)).Set(float64(began.UnixMilli()) / 1000)
 	snapshot := p.model.Snapshot()
 	if err := p.applier.Apply(ctx, snapshot); err != nil {
+		p.due = true // the model holds it for told
 		return err
 	}
 	slog.Info("SyncProxyRules complete", "ipFamily", p.family, "elapsed", time.Since(began).Round(time.Microsecond))
@@ -145,13 +146,19 @@ func (p *proxier) sync(ctx context.Context) error {
 	if p.drain.Stop(); len(p.applier.draining) > 0 {
 		p.drain.Reset(drainEvery)
 	}
+	p.forgetCounts()
+	p.due, p.retry, p.made = false, 0, nil
+	p.health.synced(p.family)
+	return nil
+}
+
+// forgetCounts: the events that waited are in force, or are none of this
+// family's.
+func (p *proxier) forgetCounts() {
 	for kind := range p.waiting {
 		kind.pending.Set(0)
 	}
 	clear(p.waiting)
-	p.changed, p.retry, p.made = false, 0, nil
-	p.health.synced(p.family)
-	return nil
 }
 
 // setSlice also notes when the change was made, to tell how long it took to be
