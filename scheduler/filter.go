@@ -108,14 +108,14 @@ func (u Unfit) Error() string {
 }
 
 // helpful is what would have to happen before another try makes sense. A pod whose nodeSelector matches no
-// node need not be tried again because some other pod has ended.
+// node, or which wants more than an empty node has, need not be tried again because some other pod has ended.
 func (u Unfit) helpful() change {
 	helpful := nodeChange
+	if len(u.evictable) > 0 {
+		helpful |= podLeft
+	}
 	for reason := range u.Reasons {
-		switch {
-		case strings.HasPrefix(reason, "Insufficient"), reason == reasonPods, reason == reasonPorts:
-			helpful |= podLeft
-		case strings.Contains(reason, "affinity rules"), strings.Contains(reason, "topology spread"):
+		if strings.Contains(reason, "affinity rules") || strings.Contains(reason, "topology spread") {
 			helpful |= podLeft | podArrived
 		}
 	}

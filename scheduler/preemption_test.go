@@ -172,3 +172,26 @@ func TestNominationsFollowPods(t *testing.T) {
 		t.Errorf("still nominated after it gave up: %q", got)
 	}
 }
+
+// TestWhatMayHelp: a pod is tried again only after a change which may help it.
+func TestWhatMayHelp(t *testing.T) {
+	full := snapshot(on(1, pod("b", cpu("1500m"))))
+	for _, test := range []struct {
+		name string
+		pod  *corev1.Pod
+		want change
+	}{
+		{"no room now", pod("a", cpu("1")), nodeChange | podLeft},
+		{"too large for any node", pod("a", cpu("3")), nodeChange},
+		{"no such node", pod("a", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"disk": "ssd"} }), nodeChange},
+		{"nobody to be near to", pod("a", near, func(p *corev1.Pod) { p.Labels = map[string]string{"app": "db"} }), nodeChange | podLeft | podArrived},
+	} {
+		in := full
+		if test.want&podArrived != 0 {
+			in = snapshot(on(1))
+		}
+		if _, why := Feasible(test.pod, in); why.helpful() != test.want {
+			t.Errorf("%s: %b may help, want %b", test.name, why.helpful(), test.want)
+		}
+	}
+}
