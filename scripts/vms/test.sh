@@ -52,7 +52,7 @@ on() {
   local node=$1
   shift
   [ -e "$PODARIUM_VMS_WORK/$node.ssh" ] || (cd vagrant && vagrant ssh-config "$node" </dev/null) >"$PODARIUM_VMS_WORK/$node.ssh"
-  ssh -F "$PODARIUM_VMS_WORK/$node.ssh" "$node" "sudo -i bash -c $(printf '%q' "$*")" </dev/null
+  ssh -F "$PODARIUM_VMS_WORK/$node.ssh" "$node" "sudo -H bash -c $(printf '%q' "$*")" </dev/null
 }
 k() { on node-1 "kubectl $*"; }
 
