@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 func (c *cluster) dial(t *testing.T) net.Conn {
@@ -138,6 +139,32 @@ func TestUnreadWatch(t *testing.T) {
 		cm.ResourceVersion, cm.Data = "", map[string]string{"big": strings.Repeat("x", 500<<10), "n": strconv.Itoa(n)}
 		if _, err := api.Update(t.Context(), cm, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestQuietWatch: a watch on which nothing happens is not one that nobody reads.
+func TestQuietWatch(t *testing.T) {
+	const unread = 100 * time.Millisecond
+	c := startServer(t, func(cfg *Config) { cfg.UnreadTimeout = unread })
+	api := c.admin().CoreV1().ConfigMaps("kube-public")
+	quiet, err := api.Watch(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer quiet.Stop()
+	for n := range 3 {
+		select {
+		case event, open := <-quiet.ResultChan():
+			t.Fatalf("after %d quiet times: %v, open: %v", n, event, open)
+		case <-time.After(5 * unread):
+		}
+		made, err := api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "quiet-"}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event := <-quiet.ResultChan(); event.Type != watch.Added || event.Object.(*corev1.ConfigMap).Name != made.Name {
+			t.Fatalf("%s was created, the watch told %v", made.Name, event)
 		}
 	}
 }

@@ -130,11 +130,14 @@ func (s *Server) stream(r *request, o listOptions, match matcher, start watchSta
 		case <-s.stopping:
 			return
 		case <-end.C:
+			out.mustTakeSoon()
 			out.mark(o, start.watcher)
+			out.flush()
 			return
 		case <-marks.C:
 			out.mustTakeSoon()
 			out.mark(o, start.watcher)
+			out.flush()
 		case <-start.watcher.Ready():
 			out.mustTakeSoon()
 			events, more := start.watcher.Take()
@@ -240,7 +243,6 @@ func (e *eventWriter) mark(o listOptions, watcher *store.Watcher) {
 	}
 	if revision, ok := watcher.Bookmark(); ok {
 		e.bookmark(revision, false)
-		e.flush()
 	}
 }
 
@@ -270,15 +272,20 @@ func (e *eventWriter) send(kind string, obj runtime.Object) {
 	_, e.err = e.frames.Write(frame.Bytes())
 }
 
-// mustTakeSoon ends the watch of a client that does not read: its connection
-// and a goroutine would be held for ever.
+// mustTakeSoon ends the watch of a client that does not read what is written
+// from now to the next flush: its connection and a goroutine would be held for
+// ever.
 func (e *eventWriter) mustTakeSoon() {
 	// Only a connection that is closed already refuses a deadline.
 	_ = http.NewResponseController(e.w).SetWriteDeadline(time.Now().Add(e.unread))
 }
 
+// flush ends what mustTakeSoon began: HTTP/2 resets a stream whose deadline
+// passes, even one on which nothing waits to be written.
 func (e *eventWriter) flush() {
-	if err := http.NewResponseController(e.w).Flush(); err != nil && e.err == nil {
+	control := http.NewResponseController(e.w)
+	if err := control.Flush(); err != nil && e.err == nil {
 		e.err = err
 	}
+	_ = control.SetWriteDeadline(time.Time{})
 }

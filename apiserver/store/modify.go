@@ -47,8 +47,8 @@ func (e *ClaimedError) Error() string { return fmt.Sprintf("key %s is taken", e.
 // instead. When somebody wrote in between, change is called again with the new
 // state; it must therefore have no side effects.
 //
-// The first try uses the copy in memory. An error of change is only believed
-// when the object is really what etcd has.
+// The first try uses the copy in memory. An error of change, or that it changes
+// nothing, is only believed when the object is really what etcd has.
 //
 // Modify returns the object as written, with its resourceVersion, or the
 // deleted one; and when it returns, reads from the copy see the write.
@@ -56,16 +56,16 @@ func (s *Store) Modify(ctx context.Context, key string, change func(current Obje
 	current, cached := s.mostLikely(key), true
 	for {
 		w, err := change(current)
-		if err != nil && cached {
+		if (err != nil || w.Unchanged) && cached {
 			fresh, ferr := s.fetchOrNil(ctx, key)
 			if ferr != nil {
 				return nil, ferr
 			}
-			if revisionOf(fresh) == revisionOf(current) {
-				return nil, err
+			cached = false
+			if revisionOf(fresh) != revisionOf(current) {
+				current = fresh
+				continue
 			}
-			current, cached = fresh, false
-			continue
 		}
 		if err != nil {
 			return nil, err
