@@ -22,8 +22,9 @@ gotest() {
   log=$(mktemp)
   go test -trimpath -v "$@" >"$log" 2>&1 || status=$?
   if [ $status -ne 0 ]; then
-    # What failed and why, then the end of everything.
-    grep -nE -B 25 '(^\s*--- FAIL|FAIL: |^panic:)' "$log" | grep -vE '=== (RUN|PAUSE|CONT|NAME)' | cut -c -300 | tail -n 600
+    # What failed and why, without etcd's chatter; then the end of everything.
+    grep -vE '=== (RUN|PAUSE|CONT|NAME)| (WARN|INFO) etcd: |WARNING: \[core\]' "$log" |
+      grep -E -B 25 '(^\s*--- FAIL|FAIL: |^panic:)' | cut -c -300 | tail -n 600
     tail -n 30 "$log"
   else
     grep -E '^(ok|FAIL|panic)' "$log" || true
