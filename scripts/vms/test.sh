@@ -2,7 +2,7 @@
 # make test-vms: the project's own Vagrantfile, unchanged, on virtual machines with
 # systemd, cgroup v2 and Debian's kernel: up, the demo across machines, all proxy
 # modes, both pod networks, reboots, refusals, reset, halt, up, destroy. Software
-# emulation does: no /dev/kvm is needed. Its last log is docs/vagrant-log.txt.
+# emulation does: no /dev/kvm is needed.
 #
 #   scripts/vms/test.sh [NODES]      3 by default
 #
