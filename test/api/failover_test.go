@@ -217,9 +217,7 @@ func checkNothingLost(t *testing.T, c *controlPlane, writers []*writer, clients 
 			if n < w.confirmed.Load() || n > w.confirmed.Load()+1 {
 				t.Errorf("server %d has %s at %d, %d was confirmed", i+1, w.name, n, w.confirmed.Load())
 			}
-			// client-go's pause before it asks a server again that has failed it
-			// several times grows to 30 s.
-			c.eventually(time.Minute, "the watch of server "+strconv.Itoa(i+1)+" tells the last write of "+w.name, func(context.Context) bool {
+			c.eventually(20*time.Second, "the watch of server "+strconv.Itoa(i+1)+" tells the last write of "+w.name, func(context.Context) bool {
 				obj, ok, _ := copies[i].GetByKey("default/" + w.name)
 				return ok && obj.(*corev1.ConfigMap).ResourceVersion == have.ResourceVersion
 			})
