@@ -8,10 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/podarium/podarium/machine/components"
 )
@@ -30,6 +31,10 @@ func (m *Machine) preflight(checks []check, ignore []string) error {
 	if !needsRoot.OK() {
 		return errors.New(needsRoot.Remedy) // without root the other answers mean little
 	}
+	return m.look(checks, ignore)
+}
+
+func (m *Machine) look(checks []check, ignore []string) error {
 	var errs []error
 	for _, c := range checks {
 		err := c.run()
@@ -105,13 +110,11 @@ func runsSystemd() error {
 	return errors.New("this machine is not run by systemd, which is to run the components: use `podarium up` for a whole cluster on one machine")
 }
 
-var nodeNamePattern = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-
 func validNodeName(name string) error {
-	if len(name) <= 253 && nodeNamePattern.MatchString(name) {
-		return nil
+	if wrong := validation.IsDNS1123Subdomain(name); len(wrong) > 0 {
+		return fmt.Errorf("%q cannot be a node's name: use lower-case letters, digits, '-' and '.', with --node-name or hostnamectl set-hostname", name)
 	}
-	return fmt.Errorf("%q cannot be a node's name: use lower-case letters, digits, '-' and '.', with --node-name or hostnamectl set-hostname", name)
+	return nil
 }
 
 // localAddress: a node is known by an address which it has, and which others reach.
