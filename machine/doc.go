@@ -4,6 +4,7 @@
 //	podarium init    this machine becomes the control plane, and the first node
 //	podarium join    another machine becomes a node of it
 //	podarium token   the secrets with which machines join
+//	podarium certs   how long certificates hold, and new ones
 //	podarium reset   this machine becomes what it was before
 //
 // Files lie where kubeadm has them (/etc/kubernetes/pki/ca.crt,
@@ -24,6 +25,9 @@
 //	services        unit.go systemd.go      a unit for each component, started
 //	addons          addons.go manifests/    init: kube-dns, who may join
 //	bootstrap-token token.go                init: a token, and the words to say elsewhere
+//
+// Later, a timer does the certs step again in the last month of a certificate
+// (certs.go).
 //
 // Every step looks first and does only what is missing, so that init and join can
 // be run again: after an interruption they go on, after a change of flags they

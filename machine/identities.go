@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -23,20 +24,20 @@ import (
 // Identities are the keys, certificates and kubeconfigs of one machine, made by
 // whoever holds the CA's key: `init` for its own machine, `up` for all nodes of
 // a lab. (A machine that joins asks for them instead, see request.go.) What is
-// there and good stays; what is missing, was made by another CA, or ends within
-// a month is made anew.
+// there and good stays; what is missing, was made by another CA, or ends soon is
+// made anew.
 type Identities struct {
 	Root    string // the machine's root folder, "/" or a lab node's
 	CA      *pki.CA
 	Context string // the name of cluster and context in kubeconfigs
 	Server  string // the API server's URL in kubeconfigs
+	// RenewBefore is how long before its end a certificate counts as old; 0 is
+	// the package's RenewBefore, a month.
+	RenewBefore time.Duration
 
 	// Told, when not nil, hears of each file whether it was made just now.
 	Told func(path string, made bool)
 }
-
-// renewBefore is how long before its end a certificate counts as old.
-const renewBefore = 30 * 24 * time.Hour
 
 // Client is a user of the API, with a kubeconfig of its own.
 type Client struct {
@@ -198,9 +199,9 @@ func (i Identities) current(data []byte, req pki.Request) bool {
 	if err != nil || caErr != nil || certs[0].CheckSignatureFrom(authorities[0]) != nil {
 		return false
 	}
-	cert := certs[0]
+	cert, margin := certs[0], cmp.Or(i.RenewBefore, RenewBefore)
 	return cert.Subject.CommonName == req.CommonName && slices.Equal(cert.Subject.Organization, req.Organizations) &&
-		time.Now().Before(cert.NotAfter.Add(-renewBefore)) && covers(cert, req)
+		time.Now().Before(cert.NotAfter.Add(-margin)) && covers(cert, req)
 }
 
 func covers(cert *x509.Certificate, req pki.Request) bool {

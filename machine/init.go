@@ -46,8 +46,11 @@ func (m *Machine) Init(ctx context.Context, cfg InitConfig) (joinCommand string,
 		return "", err
 	}
 	was := lookBefore()
-	want := state{ControlPlane: true, Cluster: cfg.Cluster, Node: cfg.Node}
 	old, err := loadState()
+	if old != nil && cfg.ExtraSANs == nil {
+		cfg.ExtraSANs = old.ExtraSANs // once said, they stay
+	}
+	want := state{ControlPlane: true, Cluster: cfg.Cluster, Node: cfg.Node, ExtraSANs: cfg.ExtraSANs}
 	if err := errors.Join(err, old.sameCluster(want), validCluster(cfg.Cluster)); err != nil {
 		return "", err
 	}

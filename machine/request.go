@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,6 +30,8 @@ type joiner struct {
 	caPEM   []byte
 	node    components.Node
 	context string
+
+	renewBefore time.Duration // see Identities
 }
 
 // withToken is a client by the bootstrap token.
@@ -151,7 +154,7 @@ func (j *joiner) holds(path string, req pki.Request) bool {
 
 // signed tells whether a certificate is still good, see Identities.current.
 func (j *joiner) signed(data []byte, req pki.Request) bool {
-	return Identities{CA: &pki.CA{CertPEM: j.caPEM}}.current(data, req)
+	return Identities{CA: &pki.CA{CertPEM: j.caPEM}, RenewBefore: j.renewBefore}.current(data, req)
 }
 
 // request sends a certificate request and waits for its answer. The key is made

@@ -40,7 +40,7 @@ func (m *Machine) Reset(ctx context.Context, cleanNetwork func(context.Context) 
 	if err != nil {
 		m.say("reset", "WARNING %v", err) // what it was before is not known, the rest can go
 	}
-	removed, err := removeUnits()
+	removed, err := removeUnits(append([]string{renewalTimer, renewalService}, componentUnits...))
 	if err != nil {
 		return fmt.Errorf("stop services: %w", err)
 	}
@@ -48,7 +48,7 @@ func (m *Machine) Reset(ctx context.Context, cleanNetwork func(context.Context) 
 		m.say("reset", "this machine is no node")
 		return nil
 	}
-	m.say("services", "stopped: %s", strings.ReplaceAll(strings.Join(removed, " "), ".service", ""))
+	m.say("services", "stopped: %s", unitWords(removed))
 	if err := endContainers(); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ type state struct {
 	ControlPlane bool               `json:"controlPlane"`
 	Cluster      components.Cluster `json:"cluster"`
 	Node         components.Node    `json:"node"`
+	ExtraSANs    []string           `json:"extraSANs,omitempty"` // of the API server
 	Before       before             `json:"before"`
 }
 

@@ -55,13 +55,63 @@ func (m *Machine) startUnits(list []unit) error {
 			return err
 		}
 	}
-	m.found("services", len(restart) > 0, "%s", strings.ReplaceAll(strings.Join(names, " "), ".service", ""))
+	m.found("services", len(restart) > 0, "%s", unitWords(names))
+	return errors.Join(m.stopOthers(names), m.startRenewal())
+}
+
+// stopOthers removes what an earlier run with other flags has started: kube-proxy,
+// when --proxy-mode is none now. As when kube-proxy is killed, its rules stay.
+func (m *Machine) stopOthers(names []string) error {
+	others := slices.DeleteFunc(slices.Clone(componentUnits), func(name string) bool { return slices.Contains(names, name) })
+	removed, err := removeUnits(others)
+	if err != nil {
+		return fmt.Errorf("stop services: %w", err)
+	}
+	if len(removed) > 0 {
+		m.say("services", "stopped: %s", unitWords(removed))
+	}
 	return nil
 }
 
-// removeUnits stops all of ours which are here.
-func removeUnits() (removed []string, err error) {
-	for _, name := range allUnits {
+// startRenewal starts the timer which renews certificates.
+func (m *Machine) startRenewal() error {
+	changed := false
+	for _, file := range [][2]string{{renewalService, renewalServiceText}, {renewalTimer, renewalTimerText}} {
+		wrote, err := writeIfNew(filepath.Join(unitsDir, file[0]), []byte(file[1]), 0o644)
+		if err != nil {
+			return err
+		}
+		changed = changed || wrote
+	}
+	if changed {
+		if err := systemctl("daemon-reload"); err != nil {
+			return err
+		}
+	}
+	return systemctl("--quiet", "enable", "--now", renewalTimer)
+}
+
+// restartChanged starts those anew whose files changed.
+func (m *Machine) restartChanged(list []unit) error {
+	var names []string
+	for _, u := range list {
+		if m.restart[u.process.Name] {
+			names = append(names, u.name())
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	if err := systemctl(append([]string{"restart"}, names...)...); err != nil {
+		return err
+	}
+	m.say("services", "started anew: %s", unitWords(names))
+	return nil
+}
+
+// removeUnits stops those which are here.
+func removeUnits(names []string) (removed []string, err error) {
+	for _, name := range names {
 		if exists(filepath.Join(unitsDir, name)) {
 			removed = append(removed, name)
 		}
@@ -81,7 +131,13 @@ func removeUnits() (removed []string, err error) {
 	return removed, errors.Join(errs...)
 }
 
-var allUnits = []string{"kube-proxy.service", "kubelet.service", "kube-scheduler.service", "kube-controller-manager.service", "kube-apiserver.service"}
+// componentUnits are those of every component, in the order in which they stop.
+var componentUnits = []string{"kube-proxy.service", "kubelet.service", "kube-scheduler.service", "kube-controller-manager.service", "kube-apiserver.service"}
+
+// unitWords names units for people.
+func unitWords(names []string) string {
+	return strings.ReplaceAll(strings.Join(names, " "), ".service", "")
+}
 
 // active tells whether a unit runs.
 func active(unit string) bool {

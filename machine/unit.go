@@ -87,3 +87,33 @@ func escape(arg string) string {
 	}
 	return arg
 }
+
+// The timer and what it starts: once a day, and not at a time at which a laptop
+// sleeps, see `systemctl list-timers`.
+const (
+	renewalService = "podarium-certs.service"
+	renewalTimer   = "podarium-certs.timer"
+
+	renewalServiceText = `# Written by podarium; removed by podarium reset.
+[Unit]
+Description=podarium certs renew: certificates which end within a month
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+ExecStart=` + programsDir + `/podarium certs renew
+`
+	renewalTimerText = `# Written by podarium; removed by podarium reset.
+[Unit]
+Description=daily podarium certs renew
+
+[Timer]
+OnActiveSec=15min
+OnUnitActiveSec=1d
+AccuracySec=1h
+
+[Install]
+WantedBy=timers.target
+`
+)

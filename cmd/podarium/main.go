@@ -37,6 +37,7 @@ func commands() []command {
 		{name: "init", help: "make this machine a cluster's control plane", run: initCommand},
 		{name: "join", help: "make this machine a node of a cluster", run: joinCommand},
 		{name: "token", help: "create, list, delete: what machines join with", run: tokenCommand},
+		{name: "certs", help: "check-expiration, renew: the certificates of this machine", run: certsCommand},
 		{name: "reset", help: "make this machine what it was before init or join", run: resetCommand},
 		{name: "kubectl", argv: "kubectl", help: "the Kubernetes command line", run: kubectlCommand},
 
