@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -37,13 +38,14 @@ func (c Config) mark() string { return fmt.Sprintf("0x%08x", 1<<c.MasqueradeBit)
 // family is what rules of IPv4 and IPv6 write differently.
 type family struct {
 	ip       string // the table's family, and what stands before saddr and daddr
+	number   uint8  // the kernel's for it
 	addrType string
 	loopback string // never takes node ports in this mode
 }
 
 var (
-	ipv4 = family{"ip", "ipv4_addr", "127.0.0.0/8"}
-	ipv6 = family{"ip6", "ipv6_addr", "::1"}
+	ipv4 = family{"ip", unix.NFPROTO_IPV4, "ipv4_addr", "127.0.0.0/8"}
+	ipv6 = family{"ip6", unix.NFPROTO_IPV6, "ipv6_addr", "::1"}
 )
 
 func (c Config) family() family {

@@ -6,7 +6,8 @@
 // random number, its endpoint.
 //
 // The files are those of its sister: names.go, rules.go (snapshot to rules,
-// pure), ruleset.go (two sets of rules to a transaction, pure), parts.go (which
-// ports to compare at all), sync.go,
-// cleanup.go. README.md draws the table with one Service worked through.
+// pure), ruleset.go and steps.go (two sets of rules to transactions which lose no
+// packet, pure), parts.go (which ports to compare at all), kernel.go (what is
+// there), sync.go, cleanup.go. README.md draws the table with one Service worked
+// through.
 package nftables

@@ -8,14 +8,18 @@ import (
 
 // parts are a table as it is made: what is always there, and what each Service
 // port adds. From one snapshot to the next only the ports that have changed are
-// looked at, so that a change costs the same in a cluster of any size.
+// looked at, so that a change costs the same in a cluster of any size. What a
+// port adds is not kept, for planPort says it again.
 //
 // Chains belong to one port. Elements may belong to several, as the ports of a
 // Service share its ClusterIP; they go with the last one.
 type parts struct {
-	fixed *Ruleset
-	ports map[*proxy.Port]*Ruleset
-	uses  map[element]use
+	cfg    Config
+	scale  scale
+	fixed  *Ruleset
+	ports  map[*proxy.Port]bool
+	uses   map[element]use
+	before map[element]string // what was said of the elements a change touches; "" nothing
 	// clash: two ports say different things of an element, such as two Services
 	// with the same external IP and port. The last one in order is right, and
 	// that is only known when all are looked at.
@@ -31,65 +35,71 @@ type use struct {
 	ports int
 }
 
+// newParts is a table with all of a snapshot.
 func newParts(fixed *Ruleset, snapshot *proxy.Snapshot, cfg Config) *parts {
-	p := &parts{fixed: fixed, ports: map[*proxy.Port]*Ruleset{}, uses: map[element]use{}}
-	p.change(snapshot, cfg)
+	p := &parts{cfg: cfg, scale: scaleOf(snapshot), fixed: fixed, ports: map[*proxy.Port]bool{}, uses: map[element]use{}}
+	for _, port := range snapshot.Ports {
+		p.ports[port] = true
+		p.claim(planPort(port, cfg, p.scale))
+	}
+	p.before = nil
 	return p
 }
 
-// change makes the parts be those of a snapshot, and returns the transaction
-// which leads there.
-func (p *parts) change(snapshot *proxy.Snapshot, cfg Config) string {
-	before, after := newRuleset(p.fixed.table), newRuleset(p.fixed.table)
-	touched := map[element]string{} // what was said before; "" nothing
+// change makes the parts be those of a snapshot, and returns the steps which
+// lead there.
+func (p *parts) change(snapshot *proxy.Snapshot) steps {
+	old, new := newRuleset(p.fixed.table), newRuleset(p.fixed.table)
+	p.before = map[element]string{}
 	stays := make(map[*proxy.Port]bool, len(snapshot.Ports))
 	for _, port := range snapshot.Ports {
 		stays[port] = true
 	}
-	for port, rules := range p.ports {
+	for port := range p.ports {
 		if !stays[port] {
-			before.addChains(rules)
-			p.release(rules, touched)
-			delete(p.ports, port)
+			rules := planPort(port, p.cfg, p.scale)
+			old.addChains(rules)
+			p.release(rules)
 		}
 	}
 	for _, port := range snapshot.Ports {
-		if p.ports[port] == nil {
-			rules := planPort(port, cfg)
-			after.addChains(rules)
-			p.claim(rules, touched)
-			p.ports[port] = rules
+		if !p.ports[port] {
+			rules := planPort(port, p.cfg, p.scale)
+			new.addChains(rules)
+			p.claim(rules)
 		}
 	}
-	for e, text := range touched {
+	p.ports = stays
+	for e, text := range p.before {
 		if text != "" {
-			before.put(e.set, e.key, text)
+			old.put(e.set, e.key, text)
 		}
 		if now := p.uses[e]; now.ports > 0 {
-			after.put(e.set, e.key, now.text)
+			new.put(e.set, e.key, now.text)
 		}
 	}
-	return difference(before, after)
+	p.before = nil
+	return difference(old, new)
 }
 
-func (p *parts) claim(rules *Ruleset, touched map[element]string) {
+func (p *parts) claim(rules *Ruleset) {
 	for set, elements := range rules.elements {
 		for key, text := range elements {
 			e := element{set, key}
 			u := p.uses[e]
-			note(touched, e, u)
+			p.note(e, u)
 			p.clash = p.clash || u.ports > 0 && u.text != text
 			p.uses[e] = use{text, u.ports + 1}
 		}
 	}
 }
 
-func (p *parts) release(rules *Ruleset, touched map[element]string) {
+func (p *parts) release(rules *Ruleset) {
 	for set, elements := range rules.elements {
 		for key := range elements {
 			e := element{set, key}
 			u := p.uses[e]
-			note(touched, e, u)
+			p.note(e, u)
 			if u.ports--; u.ports > 0 {
 				p.uses[e] = u
 			} else {
@@ -100,9 +110,12 @@ func (p *parts) release(rules *Ruleset, touched map[element]string) {
 }
 
 // note remembers what was said of an element before it was touched first.
-func note(touched map[element]string, e element, before use) {
-	if _, twice := touched[e]; !twice {
-		touched[e] = before.text
+func (p *parts) note(e element, before use) {
+	if p.before == nil {
+		return
+	}
+	if _, twice := p.before[e]; !twice {
+		p.before[e] = before.text
 	}
 }
 
@@ -113,17 +126,11 @@ func (p *parts) whole() *Ruleset {
 	for set, elements := range p.fixed.elements {
 		all.elements[set] = maps.Clone(elements)
 	}
-	for _, rules := range p.ports {
-		all.addChains(rules)
+	for port := range p.ports {
+		all.addChains(planPort(port, p.cfg, p.scale))
 	}
 	for e, u := range p.uses {
 		all.put(e.set, e.key, u.text)
 	}
 	return all
-}
-
-// addChains takes over another's chains and declarations of sets.
-func (r *Ruleset) addChains(other *Ruleset) {
-	maps.Copy(r.chains, other.chains)
-	maps.Copy(r.sets, other.sets)
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -35,28 +34,28 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 		return err
 	}
 	fixed := planFixed(b.cfg, addresses)
-	full := b.applied == nil || b.applied.clash || difference(b.applied.fixed, fixed) != ""
-	ipFamily := cmp.Or(b.cfg.Family, corev1.IPv4Protocol)
-	slog.Info("Syncing nftables rules", "ipFamily", ipFamily, "fullSync", full)
-	wanted, text := b.applied, ""
+	full := b.applied == nil || b.applied.clash || b.applied.scale != scaleOf(snapshot) || !b.applied.fixed.equal(fixed)
+	slog.Info("Syncing nftables rules", "ipFamily", b.name(), "fullSync", full)
+	wanted := b.applied
+	var s steps
 	if !full {
-		text = wanted.change(snapshot, b.cfg)
+		s = wanted.change(snapshot)
 	}
+	var before handles
 	if full || wanted.clash {
-		have, err := list(ctx, b.cfg.family())
+		have, err := list(b.cfg.family())
 		if err != nil {
 			return err
 		}
 		wanted = newParts(fixed, snapshot, b.cfg)
-		text = everything(wanted.whole(), have)
-	}
-	if text == "" {
-		return nil
+		s, before = everything(wanted.whole(), have), have.rules
+	} else if before, err = rulesOf(b.cfg.family(), s.covered); err != nil {
+		return err
 	}
 	b.applied = nil // until we know better
-	slog.Info("Reloading service nftables data", "ipFamily", ipFamily, "numServices", len(snapshot.Ports), "numEndpoints", snapshot.Endpoints,
-		"numCommands", strings.Count(text, "\n"))
-	if err := run(ctx, text); err != nil {
+	slog.Info("Reloading service nftables data", "ipFamily", b.name(), "numServices", len(snapshot.Ports), "numEndpoints", snapshot.Endpoints,
+		"numCommands", strings.Count(s.prepare+s.change+s.remove, "\n"))
+	if err := apply(ctx, s.prepare, s.change, s.removal(fixed.table, before)); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	b.applied = wanted
@@ -64,20 +63,37 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 }
 
 // Check tells whether the table is still there with its hooks.
-func (b *Backend) Check(ctx context.Context) (bool, error) {
-	have, err := list(ctx, b.cfg.family())
-	if err != nil {
-		return false, err
+func (b *Backend) Check(context.Context) (bool, error) {
+	intact, err := hasChain(b.cfg.family(), servicesChain)
+	if err == nil && !intact {
+		b.applied = nil
 	}
-	if slices.Contains(have.chains, servicesChain) {
-		return true, nil
+	return intact, err
+}
+
+// apply gives nft the steps, and waits before the last: no packet may be on its
+// way through what that takes away.
+func apply(ctx context.Context, prepare, change, remove string) error {
+	if err := run(ctx, prepare); err != nil {
+		return err
 	}
-	b.applied = nil
-	return false, nil
+	if err := run(ctx, change); err != nil {
+		return err
+	}
+	if remove == "" {
+		return nil
+	}
+	if err := waitForPackets(); err != nil {
+		slog.Debug("rules are removed without waiting: one packet of many thousands may meet half of a change", "err", err)
+	}
+	return run(ctx, remove)
 }
 
 // run gives nft a transaction: all of it happens, or nothing.
 func run(ctx context.Context, text string) error {
+	if text == "" {
+		return nil
+	}
 	cmd := exec.CommandContext(ctx, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)
 	var stderr bytes.Buffer
@@ -86,46 +102,6 @@ func run(ctx context.Context, text string) error {
 		return fmt.Errorf("nft -f: %w: %s", err, strings.TrimSpace(stderr.String()))
 	}
 	return nil
-}
-
-// list reads the names of what is in the table; none when there is no table.
-func list(ctx context.Context, f family) (existing, error) {
-	var have existing
-	cmd := exec.CommandContext(ctx, "nft", "--json", "--terse", "list", "table", f.ip, table)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		if strings.Contains(stderr.String(), "No such file or directory") { // nft is not localized
-			return have, nil
-		}
-		return have, fmt.Errorf("nft list table %s: %w: %s", f.table(), err, strings.TrimSpace(stderr.String()))
-	}
-	var answer struct {
-		Nftables []map[string]json.RawMessage `json:"nftables"`
-	}
-	if err := json.Unmarshal(out, &answer); err != nil {
-		return have, fmt.Errorf("read nft's answer: %w", err)
-	}
-	for _, object := range answer.Nftables {
-		for kind, raw := range object {
-			var named struct {
-				Name string `json:"name"`
-			}
-			if json.Unmarshal(raw, &named) != nil {
-				continue // not an object with a name, such as the version line
-			}
-			switch kind {
-			case "chain":
-				have.chains = append(have.chains, named.Name)
-			case "set":
-				have.sets = append(have.sets, named.Name)
-			case "map":
-				have.maps = append(have.maps, named.Name)
-			}
-		}
-	}
-	return have, nil
 }
 
 // nodePortAddresses are the node's addresses that take node ports: its own, or
@@ -141,3 +117,6 @@ func (b *Backend) nodePortAddresses() ([]netip.Addr, error) {
 	addrs, err := proxy.NodePortAddresses(b.cfg.NodePortAddresses)
 	return slices.DeleteFunc(addrs, netip.Addr.IsLoopback), err
 }
+
+// name of the IP family, as the log has it.
+func (b *Backend) name() string { return string(cmp.Or(b.cfg.Family, corev1.IPv4Protocol)) }
