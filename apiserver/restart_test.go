@@ -2,6 +2,7 @@ package apiserver
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,11 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/apiserver/store"
 )
 
@@ -126,4 +130,60 @@ func compactEtcd(t *testing.T, c *cluster, version string) {
 	if err := st.Compact(t.Context(), store.ParseRevision(version)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// What is served is what etcd has: this server keeps the objects that it wrote
+// as it wrote them, and must not find others when it reads them.
+func TestCopyIsWhatIsStored(t *testing.T) {
+	c := startServer(t)
+	createDefaults(t, c)
+	ctx, client := t.Context(), c.admin()
+	if _, err := client.CoreV1().ConfigMaps("default").Create(ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "empty", Labels: map[string]string{}}, Data: map[string]string{}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().ConfigMaps("default").Patch(ctx, "empty", types.ApplyPatchType, []byte(`{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}`), metav1.PatchOptions{FieldManager: "bot"}); err != nil {
+		t.Fatal(err)
+	}
+	before := everything(t, c)
+	if err := c.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	after := everything(t, c)
+	if len(before) < 100 {
+		t.Errorf("%d objects are too few to tell anything", len(before))
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("(- before, + after the restart)\n%s", diff)
+	}
+}
+
+// everything is each object in JSON, by its path.
+func everything(t *testing.T, c *cluster) map[string]string {
+	t.Helper()
+	client, all := c.http("kubernetes-admin", []string{"system:masters"}), map[string]string{}
+	for _, k := range resource.Kinds {
+		path := "/apis/" + k.GroupVersion.String() + "/" + k.Plural
+		if k.GroupVersion.Group == "" {
+			path = "/api/v1/" + k.Plural
+		}
+		resp, err := client.Get(c.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var list struct{ Items []json.RawMessage }
+		err = json.NewDecoder(resp.Body).Decode(&list)
+		resp.Body.Close()
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		for _, item := range list.Items {
+			var named metav1.PartialObjectMetadata
+			if err := json.Unmarshal(item, &named); err != nil {
+				t.Fatal(err)
+			}
+			all[path+"/"+named.Namespace+"/"+named.Name] = string(item)
+		}
+	}
+	return all
 }

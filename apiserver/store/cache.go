@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"slices"
 	"sort"
 	"strconv"
@@ -13,10 +12,11 @@ import (
 // what is done under the lock is a few map operations.
 type cache struct {
 	mu       sync.RWMutex
-	tables   map[string]*table // by prefix
-	revision int64             // everything up to here has been applied
-	reached  chan struct{}     // closed and replaced when revision grows
-	loads    int               // how often everything was loaded anew
+	tables   map[string]*table  // by prefix
+	revision int64              // everything up to here has been applied
+	waiters  []waiter           // for a later revision
+	early    map[int64][]change // own writes that came before what precedes them
+	loading  bool               // what is there is about to be replaced
 }
 
 // table is one resource: all keys with one prefix.
@@ -44,7 +44,7 @@ type entry struct {
 const historyLength = 512
 
 func newCache(prefixes []string) *cache {
-	c := &cache{tables: map[string]*table{}, reached: make(chan struct{})}
+	c := &cache{tables: map[string]*table{}, early: map[int64][]change{}, loading: true}
 	for _, p := range prefixes {
 		c.tables[p] = &table{prefix: p, objects: map[string]entry{}, watchers: map[*Watcher]struct{}{}}
 	}
@@ -72,10 +72,9 @@ func (c *cache) prefixOf(key string) (string, bool) {
 // replace puts a fresh load in the place of everything. Watchers cannot be
 // told what happened in between, so they end.
 func (c *cache) replace(entries []entry, revision int64) {
-	c.dropWatchers()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.loads++
+	c.endWatchers()
 	for _, t := range c.tables {
 		t.keys, t.objects, t.history, t.floor = nil, map[string]entry{}, nil, revision
 	}
@@ -85,13 +84,28 @@ func (c *cache) replace(entries []entry, revision int64) {
 		t.keys = append(t.keys, e.key)
 		t.objects[e.key] = e
 	}
-	c.setRevision(revision)
+	for early := range c.early {
+		if early <= revision {
+			delete(c.early, early)
+		}
+	}
+	c.loading = false
+	c.reach(revision)
 }
 
-func (c *cache) put(e entry) {
+// unload is called before a load: what is written from now on waits for it.
+func (c *cache) unload() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	prefix, _ := c.prefixOf(e.key)
+	c.loading = true
+}
+
+// put and remove change one key; apply calls them.
+func (c *cache) put(e entry) {
+	prefix, ok := c.prefixOf(e.key)
+	if !ok {
+		return
+	}
 	t := c.tables[prefix]
 	old, exists := t.objects[e.key]
 	t.objects[e.key] = e
@@ -107,8 +121,6 @@ func (c *cache) put(e entry) {
 // remove takes key away. The event carries the last state of the object with
 // the revision of its deletion, as upstream's does.
 func (c *cache) remove(key string, revision int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	prefix, ok := c.prefixOf(key)
 	if !ok {
 		return
@@ -141,42 +153,10 @@ func (t *table) record(ev Event) {
 	}
 }
 
-func (c *cache) advance(revision int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.setRevision(revision)
-}
-
-func (c *cache) setRevision(revision int64) {
-	if revision <= c.revision {
-		return
-	}
-	c.revision = revision
-	close(c.reached)
-	c.reached = make(chan struct{})
-}
-
 func (c *cache) currentRevision() int64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	return c.revision
-}
-
-// wait returns when the copy has reached revision.
-func (c *cache) wait(ctx context.Context, revision int64) error {
-	for {
-		c.mu.RLock()
-		have, reached := c.revision, c.reached
-		c.mu.RUnlock()
-		if have >= revision {
-			return nil
-		}
-		select {
-		case <-reached:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 }
 
 func (c *cache) get(key string) (entry, bool) {
@@ -206,9 +186,8 @@ func (c *cache) list(prefix, under string) ([]Object, int64) {
 	return objects, c.revision
 }
 
-func (c *cache) dropWatchers() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+// endWatchers is called under the lock.
+func (c *cache) endWatchers() {
 	for _, t := range c.tables {
 		for w := range t.watchers {
 			w.end()

@@ -143,7 +143,22 @@ func (s *Store) commit(ctx context.Context, key string, current Object, w Write)
 		done = current.DeepCopyObject().(Object)
 	}
 	done.SetResourceVersion(formatRevision(resp.Header.Revision))
-	return done, true, s.cache.wait(ctx, resp.Header.Revision)
+	s.cache.written(resp.Header.Revision, w.changes(key, resp.Header.Revision))
+	return done, true, s.Wait(ctx, resp.Header.Revision)
+}
+
+// changes are what the write has done to the keys. The objects belong to the
+// copy from now on: nobody may alter them.
+func (w Write) changes(key string, revision int64) []change {
+	changes := []change{{key: key, object: w.Object}}
+	for _, c := range w.Claims {
+		c.Object.SetResourceVersion(formatRevision(revision))
+		changes = append(changes, change{key: c.Key, object: c.Object})
+	}
+	for _, key := range w.Releases {
+		changes = append(changes, change{key: key})
+	}
+	return changes
 }
 
 // whyNot tells a write that failed because the object changed (nil: try again)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -23,9 +25,32 @@ func (s *Store) Revision(ctx context.Context) (int64, error) {
 	return resp.Header.Revision, nil
 }
 
-// Wait returns when the copy has reached revision.
+// progressAfter is how long the watch may be silent before it is asked how far
+// it is.
+const progressAfter = 100 * time.Millisecond
+
+// Wait returns when the copy has reached revision. When that is the revision of
+// somebody's key outside Root, the watch tells only if it is asked.
 func (s *Store) Wait(ctx context.Context, revision int64) error {
-	return s.cache.wait(ctx, revision)
+	reached := s.cache.whenReached(revision)
+	if reached == nil {
+		return nil
+	}
+	silence := time.NewTicker(progressAfter)
+	defer silence.Stop()
+	for {
+		select {
+		case <-reached:
+			return nil
+		case <-ctx.Done():
+			s.cache.giveUp(reached)
+			return ctx.Err()
+		case <-silence.C:
+			if err := s.client.RequestProgress(clientv3.WithRequireLeader(ctx)); err != nil {
+				slog.Debug("watch on etcd cannot be asked for its progress", "err", err)
+			}
+		}
+	}
 }
 
 // CachedRevision is what the copy has reached.
@@ -88,7 +113,7 @@ func (s *Store) List(ctx context.Context, prefix, under string, minimum int64) (
 			return nil, 0, err
 		}
 	}
-	if err := s.cache.wait(ctx, minimum); err != nil {
+	if err := s.Wait(ctx, minimum); err != nil {
 		return nil, 0, err
 	}
 	objects, revision := s.cache.list(prefix, under)

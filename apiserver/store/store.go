@@ -112,12 +112,15 @@ func connect(ctx context.Context, cfg Config) (*clientv3.Client, error) {
 func (s *Store) Close() {
 	s.cancel()
 	<-s.done
-	s.cache.dropWatchers()
+	s.cache.mu.Lock()
+	s.cache.endWatchers()
+	s.cache.mu.Unlock()
 	s.client.Close()
 }
 
 // load fills the copy with what etcd has now and returns its revision.
 func (s *Store) load(ctx context.Context) (int64, error) {
+	s.cache.unload()
 	resp, err := s.client.Get(ctx, Root, clientv3.WithPrefix())
 	if err != nil {
 		return 0, err
@@ -188,21 +191,41 @@ func (s *Store) watch(ctx context.Context, after int64) error {
 		if err := resp.Err(); err != nil {
 			return err
 		}
-		for _, ev := range resp.Events {
-			key := string(ev.Kv.Key)
-			if ev.Type == clientv3.EventTypeDelete {
-				s.cache.remove(key, ev.Kv.ModRevision)
-				continue
-			}
-			if e, ok := s.entry(key, ev.Kv.Value, ev.Kv.ModRevision); ok {
-				s.cache.put(e)
-			}
-		}
-		// All events of one revision come in one response, so the copy is
-		// now complete up to the response's revision.
-		s.cache.advance(resp.Header.Revision)
+		s.tell(resp)
 	}
 	return errors.New("stream ended")
+}
+
+// tell applies a response of the watch. All events of one revision come in one
+// response, one behind the other.
+func (s *Store) tell(resp clientv3.WatchResponse) {
+	if len(resp.Events) == 0 { // progress: there was nothing more up to here
+		s.cache.advance(resp.Header.Revision)
+		return
+	}
+	for events := resp.Events; len(events) > 0; {
+		revision, count := events[0].Kv.ModRevision, 1
+		for count < len(events) && events[count].Kv.ModRevision == revision {
+			count++
+		}
+		if !s.cache.knows(revision) {
+			s.cache.told(revision, s.changes(events[:count]))
+		}
+		events = events[count:]
+	}
+}
+
+func (s *Store) changes(events []*clientv3.Event) []change {
+	changes := make([]change, 0, len(events))
+	for _, ev := range events {
+		key := string(ev.Kv.Key)
+		if ev.Type == clientv3.EventTypeDelete {
+			changes = append(changes, change{key: key})
+		} else if e, ok := s.entry(key, ev.Kv.Value, ev.Kv.ModRevision); ok {
+			changes = append(changes, change{key: key, object: e.object})
+		}
+	}
+	return changes
 }
 
 // pause waits for d; false when ctx ended first.

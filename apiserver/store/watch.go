@@ -139,7 +139,7 @@ func (s *Store) WatchFrom(prefix string, revision int64) (*Watcher, error) {
 // read at, and a watcher with everything that happens after it. The copy is
 // first awaited to have reached minimum (0: any state will do).
 func (s *Store) WatchList(ctx context.Context, prefix, under string, minimum int64) ([]Object, int64, *Watcher, error) {
-	if err := s.cache.wait(ctx, minimum); err != nil {
+	if err := s.Wait(ctx, minimum); err != nil {
 		return nil, 0, nil, err
 	}
 	c := s.cache

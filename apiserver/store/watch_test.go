@@ -10,9 +10,9 @@ import (
 
 const table1 = "/registry/configmaps/"
 
-func object(name string, revision int64) entry {
+func written(name string, revision int64) []change {
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", ResourceVersion: formatRevision(revision)}}
-	return entry{key: table1 + "default/" + name, object: cm, revision: revision}
+	return []change{{key: table1 + "default/" + name, object: cm}}
 }
 
 func told(w *Watcher) string {
@@ -45,8 +45,7 @@ func TestWatchFromAhead(t *testing.T) {
 		t.Error("a bookmark would lead the client back")
 	}
 	for revision := int64(11); revision <= 14; revision++ {
-		s.cache.put(object("web", revision))
-		s.cache.advance(revision)
+		s.cache.told(revision, written("web", revision))
 	}
 	if got, want := told(w), "MODIFIED web 13\nMODIFIED web 14\n"; got != want {
 		t.Errorf("told\n%swant\n%s", got, want)
@@ -58,9 +57,9 @@ func TestWatchFromAhead(t *testing.T) {
 
 func TestWatchFromHistory(t *testing.T) {
 	s := storeAt(10)
-	s.cache.put(object("a", 11))
-	s.cache.put(object("a", 12))
-	s.cache.remove(table1+"default/a", 13)
+	s.cache.told(11, written("a", 11))
+	s.cache.told(12, written("a", 12))
+	s.cache.told(13, []change{{key: table1 + "default/a"}})
 	for from, want := range map[int64]string{
 		10: "ADDED a 11\nMODIFIED a 12\nDELETED a 13\n",
 		12: "DELETED a 13\n",
@@ -88,7 +87,7 @@ func TestWatchBounds(t *testing.T) {
 	}
 	last := int64(10 + watcherBacklog + 5)
 	for revision := int64(11); revision <= last; revision++ {
-		s.cache.put(object("web", revision))
+		s.cache.told(revision, written("web", revision))
 	}
 	if n := len(s.cache.tables[table1].history); n > 2*historyLength {
 		t.Errorf("history holds %d changes", n)
@@ -107,5 +106,68 @@ func TestWatchBounds(t *testing.T) {
 	}
 	if len(s.cache.tables[table1].watchers) != 0 {
 		t.Error("the slow watcher is still told")
+	}
+}
+
+// Own writes are confirmed in any order, and told by the watch as well: before,
+// after, or never. Whoever watches sees each once, in order.
+func TestOwnWritesInOrder(t *testing.T) {
+	s := storeAt(10)
+	w, err := s.WatchFrom(table1, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reached := s.cache.whenReached(14)
+	s.cache.written(11, written("a", 11)) // the next one: at once
+	s.cache.written(14, written("d", 14)) // too early
+	s.cache.written(13, written("c", 13))
+	if got, want := told(w), "ADDED a 11\n"; got != want {
+		t.Errorf("told\n%swant\n%s", got, want)
+	}
+	if !s.cache.knows(11) || s.cache.knows(12) {
+		t.Error("11 is known, 12 is another server's")
+	}
+	s.cache.told(12, written("b", 12))
+	select {
+	case <-reached:
+	default:
+		t.Error("who waits for 14 still waits")
+	}
+	s.cache.written(12, written("never", 12)) // the watch was faster
+	s.cache.told(13, written("never", 13))
+	if got, want := told(w), "ADDED b 12\nADDED c 13\nADDED d 14\n"; got != want {
+		t.Errorf("told\n%swant\n%s", got, want)
+	}
+	if n := len(s.cache.early); n > 0 {
+		t.Errorf("%d writes are kept for ever", n)
+	}
+}
+
+// While everything is loaded anew, an own write must not be lost in the load
+// that is older than it, nor come before what it has.
+func TestOwnWriteWhileLoading(t *testing.T) {
+	s := storeAt(10)
+	s.cache.unload()
+	s.cache.written(11, written("a", 11)) // the load has it
+	s.cache.written(13, written("c", 13)) // the load is older
+	if _, ok := s.Cached(table1 + "default/a"); ok {
+		t.Error("the copy changed while it is replaced")
+	}
+	s.cache.replace([]entry{{key: table1 + "default/a", object: written("a", 11)[0].object, revision: 11}}, 12)
+	for _, name := range []string{"a", "c"} {
+		if _, ok := s.Cached(table1 + "default/" + name); !ok {
+			t.Errorf("%s is lost", name)
+		}
+	}
+	if s.CachedRevision() != 13 {
+		t.Errorf("copy at %d", s.CachedRevision())
+	}
+}
+
+func TestGiveUpWaiting(t *testing.T) {
+	s := storeAt(10)
+	s.cache.giveUp(s.cache.whenReached(99))
+	if n := len(s.cache.waiters); n > 0 {
+		t.Errorf("%d still wait", n)
 	}
 }
