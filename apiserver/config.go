@@ -60,6 +60,9 @@ type Config struct {
 
 	AuditLog AuditLog
 
+	// Profiling offers /debug/pprof/.
+	Profiling bool
+
 	// Identity towards kubelets, for logs, exec, attach and port-forward.
 	KubeletClientCert, KubeletClientKey, KubeletCA string
 }

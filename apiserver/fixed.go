@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"runtime"
 	"sort"
 	"strings"
@@ -32,12 +33,34 @@ func (s *Server) serveNonResource(w http.ResponseWriter, r *request) error {
 		return s.serveGroup(w, r, path)
 	case path == "/openapi/v2", path == "/openapi/v3", strings.HasPrefix(path, "/openapi/v3/"):
 		return s.serveOpenAPI(w, r, path)
+	case strings.HasPrefix(path, profiles) && s.cfg.Profiling:
+		profile(w, r.Request)
 	case path == "":
 		writeJSON(w, http.StatusOK, mediaJSON, map[string][]string{"paths": s.paths()})
 	default:
 		plain(w, http.StatusNotFound, "404 page not found")
 	}
 	return nil
+}
+
+// profiles are where the server tells what it spends time and memory on:
+//
+//	kubectl get --raw '/debug/pprof/profile?seconds=10' >cpu && go tool pprof -top cpu
+const profiles = "/debug/pprof"
+
+func profile(w http.ResponseWriter, r *http.Request) {
+	switch strings.TrimPrefix(r.URL.Path, profiles+"/") {
+	case "cmdline":
+		pprof.Cmdline(w, r)
+	case "profile":
+		pprof.Profile(w, r)
+	case "symbol":
+		pprof.Symbol(w, r)
+	case "trace":
+		pprof.Trace(w, r)
+	default: // heap, allocs, goroutine, …, and the page that lists them
+		pprof.Index(w, r)
+	}
 }
 
 func versionInfo() version.Info {

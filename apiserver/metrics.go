@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -66,7 +67,10 @@ func longRunning(r *request) bool {
 	case "log", "exec", "attach", "portforward", "proxy":
 		return true
 	}
-	return r.verb == "watch" || (r.isResource && watches(r.Request))
+	if !r.isResource {
+		return strings.HasPrefix(r.path, profiles)
+	}
+	return r.verb == "watch" || watches(r.Request)
 }
 
 // observe counts a request; the returned function is called at its end.

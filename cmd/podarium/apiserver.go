@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -60,6 +59,7 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	fs.StringVar(&cfg.AuditLog.Path, "audit-log-path", "", "`file` that tells who did what, a line of JSON for each request; - for standard output")
 	fs.IntVar(&cfg.AuditLog.MaxSizeMB, "audit-log-maxsize", 100, "`megabytes` at which the audit log is renamed and begun anew")
 	fs.IntVar(&cfg.AuditLog.MaxBackup, "audit-log-maxbackup", 0, "`number` of renamed audit logs that stay; 0 keeps all")
+	fs.BoolVar(&cfg.Profiling, "profiling", true, "tell what the server spends time and memory on, at /debug/pprof/")
 	authorization := fs.String("authorization-mode", "Node,RBAC", "only this value")
 	var logs logFlags
 	logs.define(fs)
@@ -90,11 +90,7 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	if err := logs.setup(); err != nil {
 		return err
 	}
-	if os.Getenv("GOGC") == "" {
-		// The copy of all objects is most of the memory. Half of it again for
-		// garbage is enough; with 10 000 pods that saves 20 MB.
-		debug.SetGCPercent(50)
-	}
+	boundGarbage()
 	return apiserver.Run(ctx, cfg)
 }
 
