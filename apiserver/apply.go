@@ -44,7 +44,7 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 		if err != nil {
 			return nil, err
 		}
-		next, err := typed(r.kind, merged)
+		next, err := asKind(r.kind, merged)
 		if err != nil {
 			return nil, err
 		}
@@ -85,7 +85,8 @@ func (s *Server) applyNew(r *request, merge func(resource.Object) (resource.Obje
 	return s.createObject(r.Context(), r.kind, next, o)
 }
 
-func typed(kind *resource.Kind, obj runtime.Object) (resource.Object, error) {
+// asKind makes an object of its kind out of what merging made.
+func asKind(kind *resource.Kind, obj runtime.Object) (resource.Object, error) {
 	if raw, ok := obj.(*unstructured.Unstructured); ok {
 		into := kind.New()
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(raw.Object, into); err != nil {
@@ -98,5 +99,6 @@ func typed(kind *resource.Kind, obj runtime.Object) (resource.Object, error) {
 		return nil, fmt.Errorf("apply made a %T of a %s", obj, kind.Kind)
 	}
 	next.GetObjectKind().SetGroupVersionKind(kind.GVK())
+	wholeSeconds(next)
 	return next, nil
 }

@@ -22,7 +22,9 @@ const (
 
 var (
 	scheme = resource.NewScheme()
-	codecs = serializer.NewCodecFactory(scheme)
+	// Lists are encoded item by item, as upstream: a list of 10 000 pods needs
+	// no 10 MB at once.
+	codecs = serializer.NewCodecFactory(scheme, serializer.WithStreamingCollectionEncodingToJSON(), serializer.WithStreamingCollectionEncodingToProtobuf())
 )
 
 // storageCodec is how objects look in etcd: JSON that people can read, or

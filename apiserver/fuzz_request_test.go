@@ -123,7 +123,7 @@ func FuzzApply(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if obj, err := typed(resource.Deployment, merged); err == nil {
+		if obj, err := asKind(resource.Deployment, merged); err == nil {
 			resource.Deployment.ApplyDefaults(obj)
 			resource.Deployment.Check(obj, live)
 		}

@@ -3,6 +3,7 @@ package apiserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -11,9 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/managedfields"
 	"k8s.io/client-go/applyconfigurations"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+	"sigs.k8s.io/structured-merge-diff/v6/typed"
+	"sigs.k8s.io/structured-merge-diff/v6/value"
 
 	"github.com/podarium/podarium/apiserver/resource"
 )
@@ -57,17 +61,39 @@ func (f *fieldManagers) of(kind *resource.Kind, subresource string) (*managedfie
 		f.converter = applyconfigurations.NewTypeConverter(scheme)
 		f.byPart = map[partOfKind]*managedfields.FieldManager{}
 	}
-	if _, err := f.converter.ObjectToTyped(emptyObject(kind)); err != nil {
+	example, err := f.converter.ObjectToTyped(emptyObject(kind))
+	if err != nil {
 		f.byPart[part] = nil
 		return nil, nil
 	}
-	m, err := managedfields.NewDefaultFieldManager(f.converter, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
+	m, err := managedfields.NewDefaultFieldManager(trusting{f.converter, kind.GVK(), example}, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
 		kind.GVK(), kind.GroupVersion, subresource, part.ignored())
 	if err != nil {
 		return nil, fmt.Errorf("make field manager of %s: %w", kind.Kind, err)
 	}
 	f.byPart[part] = m
 	return m, nil
+}
+
+// trusting does not check that an object has the fields of its type when it is a
+// Go value of that type: it was decoded into it. That check is half of what it
+// takes to find a write's owners. What a client applies is still checked.
+type trusting struct {
+	managedfields.TypeConverter
+	kind    schema.GroupVersionKind
+	example *typed.TypedValue // any object of the kind: carries its schema
+}
+
+func (t trusting) ObjectToTyped(obj runtime.Object, options ...typed.ValidationOptions) (*typed.TypedValue, error) {
+	_, raw := obj.(*unstructured.Unstructured)
+	if raw || !slices.Contains(options, typed.AllowDuplicates) || obj.GetObjectKind().GroupVersionKind() != t.kind {
+		return t.TypeConverter.ObjectToTyped(obj, options...)
+	}
+	v, err := value.NewValueReflect(obj)
+	if err != nil {
+		return nil, fmt.Errorf("read the fields of a %s: %w", t.kind.Kind, err)
+	}
+	return typed.AsTypedUnvalidated(v, t.example.Schema(), t.example.TypeRef()), nil //nolint:staticcheck // deprecated as validation is cheap; here it was half of the work
 }
 
 // ignored are the fields that a write cannot change and so does not own: the
@@ -122,11 +148,22 @@ func (s *Server) track(kind *resource.Kind, obj, current resource.Object, subres
 	} else {
 		before = before.DeepCopyObject().(resource.Object)
 	}
-	tracked, err := typed(kind, manager.UpdateNoErrors(before, obj, o.fieldManager))
+	tracked, err := asKind(kind, manager.UpdateNoErrors(before, obj, o.fieldManager))
 	if err != nil {
 		return obj
 	}
 	return tracked
+}
+
+// wholeSeconds makes the times of the entries what will be read again.
+func wholeSeconds(obj resource.Object) {
+	entries := obj.GetManagedFields()
+	for i := range entries {
+		if t := entries[i].Time; t != nil {
+			whole := t.Rfc3339Copy()
+			entries[i].Time = &whole
+		}
+	}
 }
 
 // managerOf is the name of a client that gives none: the first word of its

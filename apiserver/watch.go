@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -258,18 +259,30 @@ func (e *eventWriter) send(kind string, obj runtime.Object) {
 	if e.err != nil {
 		return
 	}
-	var body, frame bytes.Buffer
-	if err := e.f.info.Serializer.Encode(obj, &body); err != nil {
+	made := frames.Get().(*frame)
+	defer made.free()
+	if err := encode(e.f.info.Serializer, obj, &made.object); err != nil {
 		slog.Error("watch event cannot be encoded", "path", e.r.URL.Path, "err", err)
 		e.err = err
 		return
 	}
-	event := &metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: bytes.TrimSuffix(body.Bytes(), []byte("\n"))}}
-	if err := e.f.info.StreamSerializer.Serializer.Encode(event, &frame); err != nil {
+	event := &metav1.WatchEvent{Type: kind, Object: runtime.RawExtension{Raw: bytes.TrimSuffix(made.object.Bytes(), []byte("\n"))}}
+	if err := encode(e.f.info.StreamSerializer.Serializer, event, &made.event); err != nil {
 		e.err = err
 		return
 	}
-	_, e.err = e.frames.Write(frame.Bytes())
+	_, e.err = e.frames.Write(made.event.Bytes())
+}
+
+// frame is the memory in which an event is made, used again by the next.
+type frame struct{ object, event bytes.Buffer }
+
+var frames = sync.Pool{New: func() any { return &frame{} }}
+
+func (f *frame) free() {
+	f.object.Reset()
+	f.event.Reset()
+	frames.Put(f)
 }
 
 // mustTakeSoon ends the watch of a client that does not read what is written

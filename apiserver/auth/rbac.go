@@ -19,9 +19,9 @@ type rule = rbacv1.PolicyRule
 // RoleBindings in their own namespace. There is no rule that forbids.
 func (z *Authorizer) rbacAllows(a *Attributes) (bool, string) {
 	allowed, reason := false, ""
-	z.eachRule(a.User, a.Namespace, func(r *rule, binding string) bool {
+	z.eachRule(a.User, a.Namespace, func(r *rule, by binding) bool {
 		if covers(r, a) {
-			allowed, reason = true, "RBAC: allowed by "+binding
+			allowed, reason = true, "RBAC: allowed by "+by.String()
 		}
 		return !allowed
 	})
@@ -31,19 +31,35 @@ func (z *Authorizer) rbacAllows(a *Attributes) (bool, string) {
 // RulesFor lists what a user may do in a namespace.
 func (z *Authorizer) RulesFor(u *User, namespace string) []rbacv1.PolicyRule {
 	var list []rbacv1.PolicyRule
-	z.eachRule(u, namespace, func(r *rule, _ string) bool {
+	z.eachRule(u, namespace, func(r *rule, _ binding) bool {
 		list = append(list, *r)
 		return true
 	})
 	return list
 }
 
+// binding says to whom a role is given. It is put into words only when it is
+// the one that decides.
+type binding struct {
+	kind, name string
+	role       rbacv1.RoleRef
+	subject    rbacv1.Subject
+}
+
+func (b binding) String() string {
+	subject := b.subject.Name
+	if b.subject.Kind == rbacv1.ServiceAccountKind {
+		subject += "/" + b.subject.Namespace
+	}
+	return fmt.Sprintf("%s %q of %s %q to %s %q", b.kind, b.name, b.role.Kind, b.role.Name, b.subject.Kind, subject)
+}
+
 // eachRule calls visit with every rule that is bound to the user, until visit
 // has seen enough.
-func (z *Authorizer) eachRule(u *User, namespace string, visit func(r *rule, binding string) bool) {
+func (z *Authorizer) eachRule(u *User, namespace string, visit func(r *rule, by binding) bool) {
 	for _, obj := range z.objects.CachedList(resource.ClusterRoleBinding.Prefix, resource.ClusterRoleBinding.Prefix) {
 		b := obj.(*rbacv1.ClusterRoleBinding)
-		if s := subjectFor(b.Subjects, u, ""); s != "" && !z.visitRole(b.RoleRef, "", visit, "ClusterRoleBinding", b.Name, s) {
+		if s, ok := subjectFor(b.Subjects, u, ""); ok && !z.visitRole("", binding{"ClusterRoleBinding", b.Name, b.RoleRef, s}, visit) {
 			return
 		}
 	}
@@ -52,17 +68,16 @@ func (z *Authorizer) eachRule(u *User, namespace string, visit func(r *rule, bin
 	}
 	for _, obj := range z.objects.CachedList(resource.RoleBinding.Prefix, resource.RoleBinding.Under(namespace)) {
 		b := obj.(*rbacv1.RoleBinding)
-		if s := subjectFor(b.Subjects, u, namespace); s != "" && !z.visitRole(b.RoleRef, namespace, visit, "RoleBinding", b.Name+"/"+namespace, s) {
+		if s, ok := subjectFor(b.Subjects, u, namespace); ok && !z.visitRole(namespace, binding{"RoleBinding", b.Name + "/" + namespace, b.RoleRef, s}, visit) {
 			return
 		}
 	}
 }
 
-func (z *Authorizer) visitRole(ref rbacv1.RoleRef, namespace string, visit func(*rule, string) bool, kind, name, subject string) bool {
-	rules := z.rulesOf(ref, namespace)
-	why := fmt.Sprintf("%s %q of %s %q to %s", kind, name, ref.Kind, ref.Name, subject)
+func (z *Authorizer) visitRole(namespace string, by binding, visit func(*rule, binding) bool) bool {
+	rules := z.rulesOf(by.role, namespace)
 	for i := range rules {
-		if !visit(&rules[i], why) {
+		if !visit(&rules[i], by) {
 			return false
 		}
 	}
@@ -106,29 +121,29 @@ func (z *Authorizer) aggregated(role *rbacv1.ClusterRole, depth int) []rule {
 	return rules
 }
 
-// subjectFor returns the subject that means the user, as text; "" for none.
-func subjectFor(subjects []rbacv1.Subject, u *User, namespace string) string {
+// subjectFor returns the subject that means the user. A ServiceAccount without
+// a namespace is one of the binding's.
+func subjectFor(subjects []rbacv1.Subject, u *User, namespace string) (rbacv1.Subject, bool) {
 	for _, s := range subjects {
 		switch s.Kind {
 		case rbacv1.UserKind:
 			if s.Name == u.Name {
-				return fmt.Sprintf("User %q", s.Name)
+				return s, true
 			}
 		case rbacv1.GroupKind:
 			if u.In(s.Name) {
-				return fmt.Sprintf("Group %q", s.Name)
+				return s, true
 			}
 		case rbacv1.ServiceAccountKind:
-			ns := s.Namespace
-			if ns == "" {
-				ns = namespace
+			if s.Namespace == "" {
+				s.Namespace = namespace
 			}
-			if u.Name == ServiceAccountUser(ns, s.Name) {
-				return fmt.Sprintf("ServiceAccount %q", s.Name+"/"+ns)
+			if u.Name == ServiceAccountUser(s.Namespace, s.Name) {
+				return s, true
 			}
 		}
 	}
-	return ""
+	return rbacv1.Subject{}, false
 }
 
 // covers reports whether one rule allows the request.
