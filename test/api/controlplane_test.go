@@ -28,11 +28,24 @@ type controlPlane struct {
 	etcds   []*process
 	servers []*process
 	urls    []string // of the servers
+	// endpoints are etcd's.
+	endpoints []string
 	// by host name, as the leases have it
 	managers, schedulers map[string]*process
 }
 
 func newControlPlane(t *testing.T) *controlPlane {
+	t.Helper()
+	c := newServers(t, 3)
+	for i, url := range c.urls {
+		c.startControllers(fmt.Sprintf("cp-%d", i+1), url)
+	}
+	return c
+}
+
+// newServers is the part without controllers: two API servers on as many etcd
+// members.
+func newServers(t *testing.T, members int) *controlPlane {
 	t.Helper()
 	c := &controlPlane{t: t, dir: t.TempDir(), managers: map[string]*process{}, schedulers: map[string]*process{}}
 	c.ca, c.etcdCA = c.newCA("kubernetes"), c.newCA("etcd-ca")
@@ -45,39 +58,37 @@ func newControlPlane(t *testing.T) *controlPlane {
 	}
 	c.file("sa.key", signing)
 	c.file("sa.pub", public)
-	endpoints := c.startEtcd()
+	c.startEtcd(members)
 	for i, port := range freePorts(t, 2) {
-		c.startServer(i+1, port, "--etcd-servers="+strings.Join(endpoints, ","), "--etcd-cafile="+c.path("etcd-ca.crt"),
+		c.startServer(i+1, port, "--etcd-servers="+strings.Join(c.endpoints, ","), "--etcd-cafile="+c.path("etcd-ca.crt"),
 			"--etcd-certfile="+c.path("etcd-client.crt"), "--etcd-keyfile="+c.path("etcd-client.key"))
 	}
-	for i, url := range c.urls {
+	for _, url := range c.urls {
 		c.waitReady(url)
-		c.startControllers(fmt.Sprintf("cp-%d", i+1), url)
 	}
 	return c
 }
 
-// startEtcd starts three members and returns their client URLs.
-func (c *controlPlane) startEtcd() []string {
-	ports := freePorts(c.t, 6)
-	var endpoints, initial []string
-	for i := range 3 {
-		endpoints = append(endpoints, "https://127.0.0.1:"+ports[i])
-		initial = append(initial, fmt.Sprintf("etcd-%d=https://127.0.0.1:%s", i+1, ports[3+i]))
+// startEtcd starts the members.
+func (c *controlPlane) startEtcd(members int) {
+	ports := freePorts(c.t, 2*members)
+	var initial []string
+	for i := range members {
+		c.endpoints = append(c.endpoints, "https://127.0.0.1:"+ports[i])
+		initial = append(initial, fmt.Sprintf("etcd-%d=https://127.0.0.1:%s", i+1, ports[members+i]))
 	}
-	for i := range 3 {
+	for i := range members {
 		name := fmt.Sprintf("etcd-%d", i+1)
 		c.certificate(c.etcdCA, name, pki.Request{CommonName: name, Client: true, Server: true, IPs: []net.IP{net.IPv4(127, 0, 0, 1)}})
-		peer := "https://127.0.0.1:" + ports[3+i]
+		peer := "https://127.0.0.1:" + ports[members+i]
 		c.etcds = append(c.etcds, run(c.t, &process{name: name, path: os.Args[0], env: []string{etcdVariable + "=1"}, args: []string{
 			"--name=" + name, "--data-dir=" + filepath.Join(c.dir, name), "--log-level=error",
-			"--listen-client-urls=" + endpoints[i], "--advertise-client-urls=" + endpoints[i],
+			"--listen-client-urls=" + c.endpoints[i], "--advertise-client-urls=" + c.endpoints[i],
 			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=" + strings.Join(initial, ","),
 			"--client-cert-auth", "--trusted-ca-file=" + c.path("etcd-ca.crt"), "--cert-file=" + c.path(name+".crt"), "--key-file=" + c.path(name+".key"),
 			"--peer-client-cert-auth", "--peer-trusted-ca-file=" + c.path("etcd-ca.crt"), "--peer-cert-file=" + c.path(name+".crt"), "--peer-key-file=" + c.path(name+".key"),
 		}}))
 	}
-	return endpoints
 }
 
 // startServer starts an API server; etcd says where its etcd is.
