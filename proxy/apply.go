@@ -38,5 +38,16 @@ func (a *Applier) Apply(ctx context.Context, snapshot *Snapshot) error {
 	return nil
 }
 
+// Settle lets the backend take away what it has left for packets on their way.
+func (a *Applier) Settle(ctx context.Context) error {
+	backend, ok := a.backend.(Settler)
+	if !ok {
+		return nil
+	}
+	err := backend.Settle(ctx)
+	a.full = a.full || err != nil
+	return err
+}
+
 // forgetIdle forgets the flows that drain and have become idle.
 func (a *Applier) forgetIdle() { forgetFlows(a.family, nil, a.draining) }

@@ -12,3 +12,10 @@ type Backend interface {
 	// Cleanup removes every rule the backend has ever made.
 	Cleanup(ctx context.Context) error
 }
+
+// Settler is a Backend whose Sync leaves something for packets that are on their
+// way through the rules of before. Settle takes it away. It is called a moment
+// after, when such packets are rare and nobody waits for the next Sync.
+type Settler interface {
+	Settle(ctx context.Context) error
+}

@@ -16,6 +16,9 @@ const (
 	retryMax = 10 * time.Second
 )
 
+// settleAfter is how long after a sync the backend may tidy up.
+const settleAfter = 100 * time.Millisecond
+
 // drainEvery is how often idle flows to endpoints that drain are looked for.
 const drainEvery = time.Second
 
@@ -30,13 +33,15 @@ type proxier struct {
 	metrics *metrics
 	period  time.Duration
 
-	events  chan change // in the order they were seen
-	seenAll bool        // what existed at the start has been seen
-	due     bool        // a sync, even if the model has not changed
-	retry   time.Duration
-	drain   *time.Timer
-	waiting map[*changes]int // events since the last sync
-	made    []time.Time      // when they were made in the cluster
+	events   chan change // in the order they were seen
+	seenAll  bool        // what existed at the start has been seen
+	due      bool        // a sync, even if the model has not changed
+	retry    time.Duration
+	drain    *time.Timer
+	settle   *time.Timer // runs when settling
+	settling bool
+	waiting  map[*changes]int // events since the last sync
+	made     []time.Time      // when they were made in the cluster
 }
 
 // change of a model; kind is nil for those that are not counted.
@@ -73,12 +78,11 @@ func (p *proxier) send(ctx context.Context, c change) {
 func (p *proxier) loop(ctx context.Context) {
 	check := time.NewTicker(p.period)
 	defer check.Stop()
-	retry := time.NewTimer(0)
-	retry.Stop()
+	retry := stoppedTimer()
 	defer retry.Stop()
-	p.drain = time.NewTimer(0)
-	p.drain.Stop()
+	p.drain, p.settle = stoppedTimer(), stoppedTimer()
 	defer p.drain.Stop()
+	defer p.settle.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,6 +93,8 @@ func (p *proxier) loop(ctx context.Context) {
 		case <-p.drain.C:
 			p.applier.forgetIdle()
 			p.drain.Reset(drainEvery)
+		case <-p.settle.C:
+			p.tidy(ctx)
 		case <-check.C:
 			p.check(ctx)
 		}
@@ -104,6 +110,12 @@ func (p *proxier) loop(ctx context.Context) {
 	}
 }
 
+func stoppedTimer() *time.Timer {
+	t := time.NewTimer(0)
+	t.Stop()
+	return t
+}
+
 // take applies a change, and all that wait behind it.
 func (p *proxier) take(c change) {
 	for {
@@ -117,6 +129,15 @@ func (p *proxier) take(c change) {
 		default:
 			return
 		}
+	}
+}
+
+// tidy lets the backend settle; what it can not take away, a full sync does.
+func (p *proxier) tidy(ctx context.Context) {
+	p.settling = false
+	if err := p.applier.Settle(ctx); err != nil && ctx.Err() == nil {
+		slog.Error("rules not tidied up", "ipFamily", p.family, "err", err)
+		p.due = true
 	}
 }
 
@@ -143,6 +164,10 @@ func (p *proxier) sync(ctx context.Context) error {
 	}
 	slog.Info("SyncProxyRules complete", "ipFamily", p.family, "elapsed", time.Since(began).Round(time.Microsecond))
 	p.metrics.applied(p.family, snapshot, full, began, p.made)
+	if !p.settling { // else it comes anyway: a storm of changes does not put it off
+		p.settle.Reset(settleAfter)
+		p.settling = true
+	}
 	if p.drain.Stop(); len(p.applier.draining) > 0 {
 		p.drain.Reset(drainEvery)
 	}

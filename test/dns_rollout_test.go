@@ -226,13 +226,15 @@ func dialFresh(server string) (net.Conn, error) {
 // a gRPC server or one end of a connection in a pod.
 func TestMain(m *testing.M) {
 	var err error
-	switch server, address, order := os.Getenv(dnsLoad), os.Getenv(grpcHealth), os.Getenv(stream); {
+	switch server, address, order, question := os.Getenv(dnsLoad), os.Getenv(grpcHealth), os.Getenv(stream), os.Getenv(asking); {
 	case server != "":
 		err = askSteadily(server)
 	case address != "":
 		err = serveGRPCHealth(address)
 	case order != "":
 		err = streamBytes(order)
+	case question != "":
+		err = ask(question)
 	default:
 		os.Exit(m.Run())
 	}

@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -140,9 +139,7 @@ func megabytes(b *testing.B, from, to func(string) *exec.Cmd, address string) fl
 	return rate
 }
 
-// BenchmarkKubeletMemory is the kubelet of a node with 50 pods: resident memory,
-// of which the program's text, shared with the other components, is a part; its
-// proportional share; and what is its own.
+// BenchmarkKubeletMemory is the kubelet of a node with 50 pods.
 func BenchmarkKubeletMemory(b *testing.B) {
 	bin, home := podarium(b), b.TempDir()
 	run(b, home, bin, "down", "--name", benchLab)
@@ -154,17 +151,7 @@ func BenchmarkKubeletMemory(b *testing.B) {
 	kubectlOutput(b, bin, "wait", "--for=condition=Ready", "pod", "-l", "app=many", "--timeout=120s")
 	for b.Loop() {
 		rollup := run(b, home, bin, "node", "--name", benchLab, "exec", "node-2", "--", "sh", "-c", `cat /proc/$(pgrep -x -f "kubelet .*")/smaps_rollup`)
-		for field, name := range map[string]string{"Rss": "rss-MiB", "Pss": "pss-MiB", "Anonymous": "anonymous-MiB"} {
-			m := regexp.MustCompile(`(?m)^` + field + `: +(\d+) kB`).FindStringSubmatch(rollup)
-			if m == nil {
-				b.Fatalf("no %s in %s", field, rollup)
-			}
-			kilobytes, err := strconv.ParseFloat(m[1], 64)
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportMetric(kilobytes/1024, name)
-		}
+		reportMemory(b, rollup)
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -83,9 +83,7 @@ func startMode(t *testing.T, mode string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := backend.Sync(t.Context(), proxytest.Snapshot(t, nodePortService)); err != nil {
-		t.Fatal(err)
-	}
+	proxytest.Sync(t, backend, proxytest.Snapshot(t, nodePortService))
 }
 
 func cleanUp(t *testing.T) {

@@ -149,7 +149,10 @@ func (p *nodeProxy) obey(ctx context.Context, o order) error {
 		p.model.SetSlice(s)
 	}
 	p.now = o
-	return p.applier.Apply(ctx, p.model.Snapshot())
+	if err := p.applier.Apply(ctx, p.model.Snapshot()); err != nil {
+		return err
+	}
+	return p.applier.Settle(ctx)
 }
 
 // begin makes a backend when there is none, and when the flags are others.

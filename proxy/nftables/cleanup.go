@@ -8,7 +8,7 @@ import (
 
 // Cleanup removes the table.
 func (b *Backend) Cleanup(ctx context.Context) error {
-	b.applied = nil
+	b.applied, b.unused = nil, leftovers{}
 	return remove(ctx, b.cfg.family())
 }
 

@@ -22,6 +22,7 @@ import (
 type Backend struct {
 	cfg     Config
 	applied *parts
+	unused  leftovers // of the Syncs since the last Settle
 }
 
 // New is a backend which has applied nothing yet.
@@ -40,25 +41,73 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	var s steps
 	if !full {
 		s = wanted.change(snapshot)
+		full = wanted.clash
 	}
-	var before handles
-	if full || wanted.clash {
-		have, err := list(b.cfg.family())
-		if err != nil {
-			return err
-		}
+	if full {
 		wanted = newParts(fixed, snapshot, b.cfg)
-		s, before = everything(wanted.whole(), have), have.rules
-	} else if before, err = rulesOf(b.cfg.family(), s.covered); err != nil {
+		s, err = b.fullSteps(wanted)
+	} else {
+		s.unused.rules, err = b.coveredBy(ctx, s)
+	}
+	if err != nil {
 		return err
 	}
 	b.applied = nil // until we know better
 	slog.Info("Reloading service nftables data", "ipFamily", b.name(), "numServices", len(snapshot.Ports), "numEndpoints", snapshot.Endpoints,
-		"numCommands", strings.Count(s.prepare+s.change+s.remove, "\n"))
-	if err := apply(ctx, s.prepare, s.change, s.removal(fixed.table, before)); err != nil {
+		"numCommands", strings.Count(s.prepare+s.change, "\n"))
+	if err := run(ctx, s.prepare); err != nil {
+		return fmt.Errorf("prepare rules: %w", err)
+	}
+	if err := run(ctx, s.change); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	b.applied = wanted
+	b.unused.add(s.unused)
+	return nil
+}
+
+// fullSteps looks at what is there, which also are all leftovers.
+func (b *Backend) fullSteps(wanted *parts) (steps, error) {
+	have, err := list(b.cfg.family())
+	if err != nil {
+		return steps{}, err
+	}
+	b.unused = leftovers{}
+	s := everything(wanted.whole(), have)
+	s.unused.rules = have.rules
+	return s, nil
+}
+
+// coveredBy are the rules which will stand behind those of the steps, but for the
+// ones that stand behind others already. What is to go can not be made at the
+// same time: then it goes first.
+func (b *Backend) coveredBy(ctx context.Context, s steps) (handles, error) {
+	if b.unused.any(s.made) {
+		if err := b.Settle(ctx); err != nil {
+			return nil, err
+		}
+	}
+	covered, err := rulesOf(b.cfg.family(), s.covered)
+	for chain := range covered {
+		covered[chain] = slices.DeleteFunc(covered[chain], func(handle uint64) bool { return slices.Contains(b.unused.rules[chain], handle) })
+	}
+	return covered, err
+}
+
+// Settle removes what Syncs have left for packets that were on their way.
+func (b *Backend) Settle(ctx context.Context) error {
+	text := b.unused.removal(b.cfg.family().table())
+	if text == "" {
+		return nil
+	}
+	b.unused = leftovers{}
+	if err := waitForPackets(); err != nil {
+		slog.Debug("rules are removed without waiting: one packet of many thousands may meet half of a change", "err", err)
+	}
+	if err := run(ctx, text); err != nil {
+		b.applied = nil
+		return fmt.Errorf("remove what is not used any more: %w", err)
+	}
 	return nil
 }
 
@@ -69,24 +118,6 @@ func (b *Backend) Check(context.Context) (bool, error) {
 		b.applied = nil
 	}
 	return intact, err
-}
-
-// apply gives nft the steps, and waits before the last: no packet may be on its
-// way through what that takes away.
-func apply(ctx context.Context, prepare, change, remove string) error {
-	if err := run(ctx, prepare); err != nil {
-		return err
-	}
-	if err := run(ctx, change); err != nil {
-		return err
-	}
-	if remove == "" {
-		return nil
-	}
-	if err := waitForPackets(); err != nil {
-		slog.Debug("rules are removed without waiting: one packet of many thousands may meet half of a change", "err", err)
-	}
-	return run(ctx, remove)
 }
 
 // run gives nft a transaction: all of it happens, or nothing.

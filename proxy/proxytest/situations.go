@@ -173,10 +173,26 @@ func (m Mode) TestSituations(t *testing.T) {
 func (m Mode) after(t *testing.T, flags Flags, clusters ...string) string {
 	t.Helper()
 	backend := m.New(t, flags)
-	for _, objects := range clusters {
-		if err := backend.Sync(t.Context(), SnapshotOf(t, m.Family, objects)); err != nil {
+	for i, objects := range clusters {
+		snapshot := SnapshotOf(t, m.Family, objects)
+		if i == len(clusters)-1 {
+			Sync(t, backend, snapshot)
+		} else if err := backend.Sync(t.Context(), snapshot); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return m.Rules(t)
+}
+
+// Sync makes the node's rules be those of the snapshot, and nothing else.
+func Sync(t testing.TB, backend proxy.Backend, snapshot *proxy.Snapshot) {
+	t.Helper()
+	if err := backend.Sync(t.Context(), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if b, ok := backend.(proxy.Settler); ok {
+		if err := b.Settle(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
