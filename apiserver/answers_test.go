@@ -245,3 +245,27 @@ var differences = map[string]string{
 	"watch-too-old-namespace":                       "needs a compacted store",
 	"watch-initial-events-without-progress-support": "shows a limit of an old etcd",
 }
+
+// TestReviewHasNoTable: a review is no row of a table. Who takes nothing else is told so with 406; who also takes
+// the object, as kubectl says with every request, gets it.
+func TestReviewHasNoTable(t *testing.T) {
+	c := startServer(t)
+	const table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+	for accept, want := range map[string]int{table: http.StatusNotAcceptable, table + ",application/json": http.StatusCreated} {
+		body := strings.NewReader(`{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","spec":{"nonResourceAttributes":{"path":"/","verb":"get"}}}`)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.url+"/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", accept)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := c.http("kubernetes-admin", []string{"system:masters"}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("Accept: %s is answered with %d, want %d", accept, resp.StatusCode, want)
+		}
+	}
+}

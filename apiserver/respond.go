@@ -34,6 +34,13 @@ func serializerFor(mediaType string) runtime.SerializerInfo {
 //
 //	application/json;as=Table;v=v1;g=meta.k8s.io,application/json
 func negotiate(r *http.Request) (format, error) {
+	return negotiateForm(r, func(as string) bool {
+		return as == "Table" || as == "PartialObjectMetadata" || as == "PartialObjectMetadataList"
+	})
+}
+
+// negotiateForm is negotiate for answers which have only some of the forms.
+func negotiateForm(r *http.Request, has func(as string) bool) (format, error) {
 	accept := r.Header.Get("Accept")
 	if accept == "" {
 		return defaultFormat, nil
@@ -56,11 +63,8 @@ func negotiate(r *http.Request) (format, error) {
 			return f, nil
 		}
 		transformed = true
-		if params["g"] == metav1.GroupName && (params["v"] == "v1" || params["v"] == "v1beta1") {
-			switch f.as {
-			case "Table", "PartialObjectMetadata", "PartialObjectMetadataList":
-				return f, nil
-			}
+		if params["g"] == metav1.GroupName && (params["v"] == "v1" || params["v"] == "v1beta1") && has(f.as) {
+			return f, nil
 		}
 	}
 	if transformed {
@@ -77,9 +81,10 @@ func notAcceptable(message string) error {
 	}}
 }
 
-// respond writes obj in the format the client asked for.
+// respond writes obj in the format the client asked for. It is for what is not stored: a review is no row of a
+// table and has no metadata.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, code int, obj runtime.Object) {
-	f, err := negotiate(r)
+	f, err := negotiateForm(r, func(string) bool { return false })
 	if err != nil {
 		s.fail(w, r, err)
 		return
