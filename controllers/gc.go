@@ -111,7 +111,11 @@ func (g *collector) collect(ctx context.Context, object *graphObject) error {
 	case unlinkIt:
 		return g.removeOwners(ctx, object, gone)
 	case deleteIt:
-		return g.delete(ctx, object, slices.Contains(states, ownerWaiting))
+		waiting := slices.Contains(states, ownerWaiting)
+		if waiting && closesCircle(object, g.graph.dependentsOf(object.meta.UID)) {
+			return g.unblockOwners(ctx, object)
+		}
+		return g.delete(ctx, object, waiting)
 	}
 	return nil
 }
@@ -198,6 +202,17 @@ func (g *collector) removeOwners(ctx context.Context, object *graphObject, owner
 		return nil
 	}
 	return g.patch(ctx, object, "ownerReferences", rest)
+}
+
+// unblockOwners lets the owners of an object go without it. The change comes back by the watch, and the object
+// is deleted then.
+func (g *collector) unblockOwners(ctx context.Context, object *graphObject) error {
+	refs := slices.Clone(object.meta.OwnerReferences)
+	for i := range refs {
+		refs[i].BlockOwnerDeletion = new(bool)
+	}
+	slog.Info("unblocked owners in a circle", "kind", object.kind.kind, "object", keyOf(object.meta))
+	return g.patch(ctx, object, "ownerReferences", refs)
 }
 
 // patch replaces one list in an object's metadata, unless the object has changed since we saw it.

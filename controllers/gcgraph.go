@@ -83,10 +83,20 @@ func (g *ownerGraph) dependentsOf(uid types.UID) []*graphObject {
 // owner reference.
 func blockers(uid types.UID, dependents []*graphObject) []*graphObject {
 	return slices.DeleteFunc(slices.Clone(dependents), func(d *graphObject) bool {
-		return !slices.ContainsFunc(d.meta.OwnerReferences, func(r metav1.OwnerReference) bool {
-			return r.UID == uid && r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion
-		})
+		return !slices.ContainsFunc(d.meta.OwnerReferences, func(r metav1.OwnerReference) bool { return r.UID == uid && blocks(r) })
 	})
+}
+
+func blocks(r metav1.OwnerReference) bool {
+	return r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion
+}
+
+// closesCircle: the object blocks an owner, and somebody whom it owns waits already. Where pod1 owns pod2, pod2
+// owns pod3 and pod3 owns pod1, a foreground deletion of pod1 comes to pod3, for which pod2 waits, and which
+// would wait for pod1: none of the three could ever go.
+func closesCircle(object *graphObject, dependents []*graphObject) bool {
+	return slices.ContainsFunc(object.meta.OwnerReferences, blocks) &&
+		slices.ContainsFunc(dependents, func(d *graphObject) bool { return inForeground(d.meta) })
 }
 
 // inForeground: the object is being deleted, and waits until its dependents are.
