@@ -78,12 +78,7 @@ func (n *namespaceDeleter) sync(ctx context.Context, name string) error {
 		return err
 	}
 	kinds, discoveryErr := n.discover()
-	left := remains{objects: map[string]int{}, finalizers: map[string]int{}}
-	for _, kind := range kinds {
-		if kind.namespaced {
-			n.empty(ctx, name, kind, &left)
-		}
-	}
+	left := n.emptyAll(ctx, name, kinds)
 	err = errors.Join(append(left.errs, discoveryErr)...)
 	if writeErr := n.writeConditions(ctx, namespace, namespaceConditions(discoveryErr, left)); writeErr != nil {
 		return writeErr
@@ -98,6 +93,24 @@ func (n *namespaceDeleter) sync(ctx context.Context, name string) error {
 	}
 	return n.finalize(ctx, namespace)
 }
+
+// emptyAll deletes the pods, and the rest when no pod is left: until then a pod that ends has its NetworkPolicies
+// and Secrets (KEP-5080).
+func (n *namespaceDeleter) emptyAll(ctx context.Context, namespace string, kinds []resourceType) remains {
+	left := remains{objects: map[string]int{}, finalizers: map[string]int{}}
+	n.empty(ctx, namespace, podType, &left)
+	if len(left.objects) > 0 || len(left.errs) > 0 {
+		return left
+	}
+	for _, kind := range kinds {
+		if kind.namespaced && kind.GroupVersionResource != podType.GroupVersionResource {
+			n.empty(ctx, namespace, kind, &left)
+		}
+	}
+	return left
+}
+
+var podType = resourceType{GroupVersionResource: corev1.SchemeGroupVersion.WithResource("pods"), kind: "Pod", namespaced: true}
 
 // empty deletes all objects of one kind, and counts those which are still there.
 func (n *namespaceDeleter) empty(ctx context.Context, namespace string, kind resourceType, left *remains) {
