@@ -19,7 +19,7 @@ func (s *Server) serveNonResource(w http.ResponseWriter, r *request) error {
 	path := strings.TrimSuffix(r.path, "/")
 	switch {
 	case path == "/version":
-		writeJSON(w, http.StatusOK, mediaJSON, versionInfo())
+		writeIndented(w, versionInfo())
 	case path == "/healthz", path == "/livez", path == "/readyz",
 		strings.HasPrefix(path, "/healthz/"), strings.HasPrefix(path, "/livez/"), strings.HasPrefix(path, "/readyz/"):
 		s.health(w, r)
@@ -33,10 +33,12 @@ func (s *Server) serveNonResource(w http.ResponseWriter, r *request) error {
 		return s.serveGroup(w, r, path)
 	case path == "/openapi/v2", path == "/openapi/v3", strings.HasPrefix(path, "/openapi/v3/"):
 		return s.serveOpenAPI(w, r, path)
+	case path == openIDConfiguration, path == openIDKeys:
+		s.serveOpenID(w, path)
 	case strings.HasPrefix(path, profiles) && s.cfg.Profiling:
 		profile(w, r.Request)
 	case path == "":
-		writeJSON(w, http.StatusOK, mediaJSON, map[string][]string{"paths": s.paths()})
+		writeIndented(w, map[string][]string{"paths": s.paths()})
 	default:
 		plain(w, http.StatusNotFound, "404 page not found")
 	}
@@ -76,6 +78,7 @@ func (s *Server) paths() []string {
 	seen := map[string]bool{
 		"/api": true, "/apis": true, "/healthz": true, "/livez": true, "/readyz": true,
 		"/metrics": true, "/openapi/v2": true, "/openapi/v3": true, "/version": true,
+		openIDConfiguration: true, openIDKeys: true,
 	}
 	for gvr := range s.kinds {
 		if gvr.Group == "" {

@@ -118,9 +118,19 @@ func encode(to runtime.Serializer, obj runtime.Object, w io.Writer) error {
 	return frugal.EncodeWithAllocator(obj, w, memory)
 }
 
-// writeJSON is for documents that are no API objects: /version, discovery.
+// writeJSON is for documents that are no API objects: discovery, keys.
 func writeJSON(w http.ResponseWriter, code int, contentType string, v any) {
 	body, err := json.Marshal(v)
+	writeText(w, code, contentType, body, err)
+}
+
+// writeIndented is for what people read: /version and the list of paths.
+func writeIndented(w http.ResponseWriter, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	writeText(w, http.StatusOK, mediaJSON, body, err)
+}
+
+func writeText(w http.ResponseWriter, code int, contentType string, body []byte, err error) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -11,7 +11,10 @@ import (
 
 // V3 is the document of one group and version.
 func V3(kinds []*resource.Kind, gv schema.GroupVersion, version string) ([]byte, error) {
-	types := newSchemas(false)
+	types, err := newSchemas(false)
+	if err != nil {
+		return nil, err
+	}
 	paths := map[string]any{}
 	for _, k := range kinds {
 		if k.GroupVersion == gv {
@@ -28,7 +31,10 @@ func V3(kinds []*resource.Kind, gv schema.GroupVersion, version string) ([]byte,
 
 // V2 is the document of all groups.
 func V2(kinds []*resource.Kind, version string) ([]byte, error) {
-	types := newSchemas(true)
+	types, err := newSchemas(true)
+	if err != nil {
+		return nil, err
+	}
 	paths := map[string]any{}
 	for _, k := range kinds {
 		addPaths(paths, types, k)

@@ -15,6 +15,7 @@ type Schema struct {
 	Description string             `json:"description,omitempty"`
 	Type        string             `json:"type,omitempty"`
 	Format      string             `json:"format,omitempty"`
+	Enum        []string           `json:"enum,omitempty"`
 	Required    []string           `json:"required,omitempty"`
 	Properties  map[string]*Schema `json:"properties,omitempty"`
 	Items       *Schema            `json:"items,omitempty"`
@@ -46,14 +47,19 @@ type schemas struct {
 	v2     bool
 	byName map[string]*Schema
 	rules  *smd.Schema
+	enums  map[string][]word // of types that are enums
 }
 
-func newSchemas(v2 bool) *schemas {
-	s := &schemas{prefix: "#/components/schemas/", v2: v2, byName: map[string]*Schema{}, rules: mergeRules()}
+func newSchemas(v2 bool) (*schemas, error) {
+	words, err := readEnums()
+	if err != nil {
+		return nil, err
+	}
+	s := &schemas{prefix: "#/components/schemas/", v2: v2, byName: map[string]*Schema{}, rules: mergeRules(), enums: words}
 	if v2 {
 		s.prefix = "#/definitions/"
 	}
-	return s
+	return s, nil
 }
 
 // add describes an object's type and says which kind it is.
@@ -98,7 +104,7 @@ func (s *schemas) addFields(def *Schema, t reflect.Type, docs map[string]string)
 			continue
 		}
 		field := s.value(f.Type)
-		s.describe(field, docs[name])
+		s.describe(field, docs[name]+meanings(s.wordsOf(f.Type)))
 		field.PatchMergeKey, field.PatchStrategy = f.Tag.Get("patchMergeKey"), f.Tag.Get("patchStrategy")
 		if def.Properties == nil {
 			def.Properties = map[string]*Schema{}
@@ -129,7 +135,7 @@ func (s *schemas) value(t reflect.Type) *Schema {
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return &Schema{Type: "string"}
+		return &Schema{Type: "string", Enum: values(s.wordsOf(t))}
 	case reflect.Bool:
 		return &Schema{Type: "boolean"}
 	case reflect.Int32, reflect.Uint8, reflect.Int8, reflect.Int16, reflect.Uint16:
