@@ -107,6 +107,7 @@ func (n *podNetwork) attach(ctx context.Context, s sandboxRecord) ([]string, err
 	if err != nil {
 		return nil, err
 	}
+	list = neededPlugins(list, s)
 	conf := cniArguments(s)
 	result, err := n.cni.AddNetworkList(ctx, list, conf)
 	if err == nil {
@@ -132,7 +133,7 @@ func (n *podNetwork) detach(ctx context.Context, s sandboxRecord) error {
 	if err != nil || list == nil {
 		return err
 	}
-	if err := n.cni.DelNetworkList(ctx, list, conf); err != nil {
+	if err := n.cni.DelNetworkList(ctx, neededPlugins(list, s), conf); err != nil {
 		return fmt.Errorf("failed to destroy network for sandbox %q: %w", s.ID, err)
 	}
 	return nil
@@ -157,6 +158,20 @@ func (n *podNetwork) attachedBy(s sandboxRecord) (*libcni.NetworkConfigList, err
 		return nil, nil
 	}
 	return list, nil
+}
+
+// neededPlugins leaves portmap out for a pod without host ports, as most are: without mappings it hands
+// on the result of the plugin before it and does nothing, but to start it costs as much as our own
+// plugin's work, and at DEL it searches iptables for rules which nobody made.
+func neededPlugins(list *libcni.NetworkConfigList, s sandboxRecord) *libcni.NetworkConfigList {
+	if len(s.PortMappings) > 0 {
+		return list
+	}
+	needed := *list
+	needed.Plugins = slices.DeleteFunc(slices.Clone(list.Plugins), func(plugin *libcni.NetworkConfig) bool {
+		return plugin.Network.Type == "portmap"
+	})
+	return &needed
 }
 
 // podInterface is the name of a pod's interface in its own namespace.

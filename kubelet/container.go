@@ -36,12 +36,12 @@ func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) ti
 	record := w.newRecord(pod, c, have, img)
 	spec.CgroupPath = filepath.Join(podCgroup(w.k.cfg.CgroupRoot, pod), record.ID)
 	spec.Mounts = append(spec.Mounts, w.messageMount(c, &record)...)
-	if !w.k.acquireStart(w.alive) {
+	if !w.k.starts.enter(w.alive, begunPod) {
 		return never
 	}
 	err = w.k.runtime.Create(record, spec)
 	if err != nil {
-		w.k.releaseStart()
+		w.k.starts.leave()
 		if _, ok := errors.AsType[*runtime.NonRootError](err); ok {
 			return w.cannotStart(pod, c, have, "CreateContainerConfigError", err)
 		}
@@ -49,10 +49,8 @@ func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) ti
 	}
 	path := containerPath(pod, c)
 	w.k.event(pod, path, corev1.EventTypeNormal, "Created", "Container created")
-	// Not the context which ends with the pod: the shim would start the container all the same, after
-	// we stopped asking, and nobody would know of it. A start takes 50 ms; the end comes after it.
-	err = w.k.runtime.Start(context.WithoutCancel(w.alive), &record)
-	w.k.releaseStart()
+	err = w.k.runtime.Start(&record)
+	w.k.starts.leave()
 	if refused, ok := errors.AsType[*runtime.StartError](err); ok {
 		return w.startFailed(pod, c, have, record, refused)
 	}

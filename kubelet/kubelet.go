@@ -1,10 +1,9 @@
 package kubelet
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	goruntime "runtime"
 	"sync"
@@ -49,6 +48,8 @@ type Config struct {
 	// StaticPodPath is a directory of manifests of pods which run without an API server; may be empty.
 	StaticPodPath string
 
+	// ParallelStarts is how many sandboxes and containers may start at once; 0 is one per processor.
+	ParallelStarts int
 	MaxPods        int  // how many pods the node takes; 110 when zero
 	SeccompDefault bool // a container without a profile gets the default one instead of none
 	// Logs bound what a container's log takes on disk.
@@ -82,7 +83,7 @@ type Kubelet struct {
 	servicesKnown chan struct{} // closed when services holds all of them
 	podsKnown     chan struct{} // closed when all pods of the node have been seen
 	allocatable   corev1.ResourceList
-	starts        chan struct{} // holds a token per start in progress
+	starts        *gate // lets few sandboxes and containers start at once
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -132,15 +133,10 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
-	for _, dir := range []string{filepath.Join(cfg.RootDir, "pods"), cfg.LogDir, cfg.CNIConfDir, cfg.StaticPodPath} {
-		if dir == "" {
-			continue
-		}
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return nil, fmt.Errorf("make directory of kubelet: %w", err)
-		}
+	if err := cfg.makeDirs(); err != nil {
+		return nil, err
 	}
-	containers, err := runtime.New(cfg.RootDir, cfg.ShimPath, cfg.Logs)
+	containers, err := runtime.New(cfg.RootDir, cfg.runDir(), cfg.ShimPath, cfg.Logs)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +149,7 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 		network: newPodNetwork(cfg.CNIConfDir, cfg.CNIBinDir, cfg.CNICacheDir),
 		objects: newObjects(ctx, cfg.Client), tokens: newTokens(cfg.Client),
 		servicesKnown: make(chan struct{}), podsKnown: make(chan struct{}),
-		starts:  make(chan struct{}, 2*goruntime.NumCPU()),
+		starts:  newGate(cmp.Or(cfg.ParallelStarts, goruntime.NumCPU())),
 		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
 	}
 	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
@@ -314,20 +310,9 @@ func (k *Kubelet) worker(namespace, name string) *worker {
 	return nil
 }
 
-// acquireStart waits for one of the few places for starts: more at once than there are processors make
-// all of them later.
-func (k *Kubelet) acquireStart(ctx context.Context) bool {
-	select {
-	case k.starts <- struct{}{}:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+func (k *Kubelet) podDirs(uid string) podDirs {
+	return podDirs{filepath.Join(k.cfg.RootDir, "pods", uid), filepath.Join(k.cfg.runDir(), "pods", uid)}
 }
-
-func (k *Kubelet) releaseStart() { <-k.starts }
-
-func (k *Kubelet) podDir(uid string) string { return filepath.Join(k.cfg.RootDir, "pods", uid) }
 
 // logDir is where the logs of a pod's containers stand: /var/log/pods/NAMESPACE_NAME_UID.
 func (k *Kubelet) logDir(pod *corev1.Pod) string {

@@ -43,15 +43,14 @@ func (k *Kubelet) recover(ctx context.Context) error {
 	for _, entry := range entries {
 		found := at(entry.Name())
 		record := &sandboxRecord{}
-		dir := k.podDir(entry.Name())
-		err := shim.ReadFile(filepath.Join(dir, sandboxFile), record)
+		record.dirs = k.podDirs(entry.Name())
+		err := shim.ReadFile(record.file(), record)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("read sandbox of an earlier kubelet: %w", err)
 		}
-		record.dir = dir
 		found.sandbox = record
 	}
 	records, err := k.runtime.Records()

@@ -19,12 +19,13 @@ import (
 )
 
 // A sandbox is what the containers of a pod share: network, host name, IPC, /dev/shm, and the files
-// resolv.conf and hosts. Its files stand in the pod's directory:
+// resolv.conf and hosts. Its files stand in the pod's two directories, of which the next boot finds only
+// the first:
 //
-//	pods/UID/sandbox.json   the record below; written first, so that a crash leaves nothing unknown
-//	pods/UID/ns/net ipc uts bind mounts which keep the namespaces
-//	pods/UID/shm            tmpfs, /dev/shm of all containers
-//	pods/UID/etc-hosts, resolv.conf, hostname
+//	pods/UID/sandbox.json       the record below; written first, so that a crash leaves nothing unknown
+//	run/pods/UID/ns/net ipc uts bind mounts which keep the namespaces
+//	run/pods/UID/shm            tmpfs, /dev/shm of all containers
+//	run/pods/UID/etc-hosts, resolv.conf, hostname
 type sandboxRecord struct {
 	ID           string   `json:"id"`
 	PodNamespace string   `json:"podNamespace"`
@@ -41,14 +42,15 @@ type sandboxRecord struct {
 	// Boot is bootID at the time of creation: another one now means that everything but the files is gone.
 	Boot string `json:"boot"`
 
-	dir string
+	dirs podDirs
 }
 
 const sandboxFile = "sandbox.json"
 
-func (s sandboxRecord) path(name string) string { return filepath.Join(s.dir, name) }
+func (s sandboxRecord) path(name string) string { return filepath.Join(s.dirs.run, name) }
 func (s sandboxRecord) netns() string           { return s.path("ns/net") }
-func (s sandboxRecord) save() error             { return shim.WriteFile(s.path(sandboxFile), s) }
+func (s sandboxRecord) file() string            { return filepath.Join(s.dirs.state, sandboxFile) }
+func (s sandboxRecord) save() error             { return shim.WriteFile(s.file(), s) }
 
 // newID makes a name like the ones which other runtimes give: 64 hex digits.
 func newID() string {
@@ -62,15 +64,15 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *corev1.Pod) (sandboxRe
 	s := sandboxRecord{
 		ID: newID(), PodNamespace: pod.Namespace, PodName: pod.Name, PodUID: string(pod.UID),
 		HostNetwork: pod.Spec.HostNetwork, PortMappings: portMappings(pod), Cgroup: podCgroup(k.cfg.CgroupRoot, pod), Created: time.Now().UTC(), Boot: bootID(),
-		dir: k.podDir(string(pod.UID)),
+		dirs: k.podDirs(string(pod.UID)),
 	}
 	if !s.HostNetwork {
 		if err := k.network.ready(); err != nil {
 			return s, err
 		}
 	}
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
-		return s, fmt.Errorf("make pod directory: %w", err)
+	if err := s.dirs.make(); err != nil {
+		return s, err
 	}
 	if err := s.save(); err != nil {
 		return s, fmt.Errorf("write sandbox record: %w", err)
@@ -176,7 +178,7 @@ func (k *Kubelet) removeSandbox(ctx context.Context, s sandboxRecord) error {
 	if err := runtime.RemoveCgroup(s.Cgroup); err != nil {
 		return err
 	}
-	return os.RemoveAll(s.path(sandboxFile))
+	return os.RemoveAll(s.file())
 }
 
 // sandboxAlive tells whether a sandbox found on disk still has its namespaces: not after a reboot.

@@ -33,15 +33,8 @@ import (
 
 // TestMain lets the test binary be the container shim, too.
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 {
-		var err error
-		switch os.Args[1] {
-		case "run":
-			err = shim.Run("/proc/self/exe", os.Args[2])
-		case "serve":
-			err = shim.Serve(os.Args[2])
-		}
-		if err != nil {
+	if len(os.Args) == 3 && os.Args[1] == "serve" {
+		if err := shim.Serve(os.Args[2]); err != nil {
 			os.Stderr.WriteString(err.Error())
 			os.Exit(1)
 		}
@@ -58,7 +51,7 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	containers, err := runtime.New(dir, "/proc/self/exe", runtime.LogLimits{})
+	containers, err := runtime.New(dir, filepath.Join(dir, "run"), "/proc/self/exe", runtime.LogLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +88,7 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	if err := containers.Create(record, spec); err != nil {
 		t.Fatal(err)
 	}
-	if err := containers.Start(t.Context(), &record); err != nil {
+	if err := containers.Start(&record); err != nil {
 		t.Fatal(err)
 	}
 	w := newWorker(k, &corev1.Pod{

@@ -131,7 +131,7 @@ func (w *worker) dismantle(pod *corev1.Pod, all bool) error {
 	if !all {
 		return nil
 	}
-	if err := removePodDir(w.k.podDir(string(w.uid))); err != nil {
+	if err := w.k.podDirs(string(w.uid)).remove(); err != nil {
 		return err
 	}
 	return os.RemoveAll(w.k.logDir(pod))
@@ -302,5 +302,5 @@ func (k *Kubelet) dismantleLeftover(ctx context.Context, found *leftover) error 
 			return fmt.Errorf("remove logs of pod: %w", err)
 		}
 	}
-	return removePodDir(k.podDir(found.uid))
+	return k.podDirs(found.uid).remove()
 }

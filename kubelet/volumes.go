@@ -16,8 +16,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// volumeDir is where a volume stands on the node: as upstream,
-// PODDIR/volumes/kubernetes.io~configmap/NAME.
+// volumeDir is where a volume stands below one of a pod's directories: as upstream,
+// volumes/kubernetes.io~configmap/NAME.
 func volumeDir(podDir, plugin, name string) string {
 	return filepath.Join(podDir, "volumes", "kubernetes.io~"+plugin, name)
 }
@@ -25,7 +25,7 @@ func volumeDir(podDir, plugin, name string) string {
 // volumeWriter makes the volumes of one pod.
 type volumeWriter struct {
 	pod    *corev1.Pod
-	dir    string // of the pod on the node
+	dirs   podDirs
 	source sources
 	tokens *tokens
 }
@@ -66,7 +66,10 @@ func (w volumeWriter) write(plugin, name string, files map[string]volumeFile, re
 	if err != nil {
 		return mounted{}, err
 	}
-	dir := volumeDir(w.dir, plugin, name)
+	if err := w.dirs.make(); err != nil {
+		return mounted{}, err
+	}
+	dir := volumeDir(w.dirs.run, plugin, name)
 	_, err = writeVolume(dir, files, w.fsGroup())
 	return mounted{path: dir, readOnly: true, refresh: refresh}, err
 }
@@ -79,7 +82,7 @@ func (w volumeWriter) fsGroup() *int64 {
 }
 
 func (w volumeWriter) emptyDir(v *corev1.Volume) (mounted, error) {
-	dir := volumeDir(w.dir, "empty-dir", v.Name)
+	dir := volumeDir(w.dirs.state, "empty-dir", v.Name)
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o777); err != nil {
 			return mounted{}, fmt.Errorf("make emptyDir: %w", err)
@@ -284,35 +287,4 @@ func (w volumeWriter) projectedFiles(ctx context.Context, v *corev1.ProjectedVol
 		maps.Copy(all, files)
 	}
 	return all, refresh, nil
-}
-
-// removePodDir unmounts what is mounted in a pod's directory and removes it. Nothing outside is
-// touched: a hostPath volume is never mounted there, only into containers.
-func removePodDir(dir string) error {
-	var mounts []string
-	err := filepath.WalkDir(filepath.Join(dir, "volumes", "kubernetes.io~empty-dir"), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return nil
-		}
-		if isMountPoint(path) {
-			mounts = append(mounts, path)
-			return filepath.SkipDir
-		}
-		if filepath.Base(filepath.Dir(path)) == "kubernetes.io~empty-dir" {
-			return filepath.SkipDir
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("remove pod directory: %w", err)
-	}
-	for _, path := range append(mounts, filepath.Join(dir, "shm")) {
-		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("unmount %s: %w", path, err)
-		}
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove pod directory: %w", err)
-	}
-	return nil
 }

@@ -289,7 +289,7 @@ func (w *worker) mountVolumes(pod *corev1.Pod) error {
 	stale := w.stale
 	w.stale = false
 	w.mu.Unlock()
-	writer := volumeWriter{pod: pod, dir: w.k.podDir(string(pod.UID)), source: w.sources(pod), tokens: w.k.tokens}
+	writer := volumeWriter{pod: pod, dirs: w.k.podDirs(string(pod.UID)), source: w.sources(pod), tokens: w.k.tokens}
 	for i := range pod.Spec.Volumes {
 		volume := &pod.Spec.Volumes[i]
 		w.mu.Lock()
@@ -352,10 +352,10 @@ func (w *worker) ensureSandbox(pod *corev1.Pod) error {
 	if have {
 		return nil
 	}
-	if !w.k.acquireStart(w.alive) {
+	if !w.k.starts.enter(w.alive, newPod) {
 		return w.alive.Err()
 	}
-	defer w.k.releaseStart()
+	defer w.k.starts.leave()
 	sandbox, err := w.k.createSandbox(w.alive, pod)
 	if err != nil {
 		return err

@@ -87,7 +87,7 @@ func placePod(b *testing.B, bin, name, node string) benchPlace {
 	kubectlOutput(b, bin, "run", name, "--image=busybox:1", `--overrides={"spec":{"nodeName":"`+node+`"}}`, "--", "sleep", "3600")
 	kubectlOutput(b, bin, "wait", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
 	told := strings.Fields(kubectlOutput(b, bin, "get", "pod", name, "-o", "jsonpath={.metadata.uid} {.status.podIP}"))
-	return benchPlace{node, "/var/lib/kubelet/pods/" + told[0] + "/ns/net", told[1]}
+	return benchPlace{node, "/var/lib/kubelet/run/pods/" + told[0] + "/ns/net", told[1]}
 }
 
 func streamBetween(b *testing.B, bin string, from, to benchPlace) float64 {

@@ -11,8 +11,7 @@ import (
 
 const usage = `podarium-shim is started by the kubelet:
 
-  podarium-shim run DIR          start the container of DIR and a shim for it
-  podarium-shim serve DIR        be the shim
+  podarium-shim serve DIR        start the container of DIR and be its parent
   podarium-shim start-pause DIR  start the first process of a pod with shareProcessNamespace
   podarium-shim pause DIR        be that process
 `
@@ -27,8 +26,6 @@ func main() {
 func run(args []string) error {
 	const self = "/proc/self/exe"
 	switch {
-	case len(args) == 2 && args[0] == "run":
-		return shim.Run(self, args[1])
 	case len(args) == 2 && args[0] == "serve":
 		return shim.Serve(args[1])
 	case len(args) == 2 && args[0] == "start-pause":

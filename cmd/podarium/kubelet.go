@@ -41,7 +41,7 @@ type kubeletFlags struct {
 	certDir                                      string
 	rotate                                       bool
 	logs                                         logFlags
-	maxPods, logMaxFiles                         int
+	maxPods, logMaxFiles, parallelStarts         int
 	seccompDefault                               bool
 }
 
@@ -125,6 +125,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.StringVar(&f.pullProxy, "image-pull-proxy", "", "HTTP proxy for image pulls, unix:///`socket`")
 	flags.IntVar(&f.leaseSeconds, "node-lease-duration", 40, "`seconds` which a heartbeat holds; the interval is a quarter")
 	flags.IntVar(&f.maxPods, "max-pods", 110, "how many `pods` the node takes")
+	flags.IntVar(&f.parallelStarts, "parallel-pod-starts", 0, "how `many` sandboxes and containers start at once; 0: one per processor")
 	flags.BoolVar(&f.seccompDefault, "seccomp-default", false, "give containers without a seccomp profile the default one")
 	flags.StringVar(&f.logMaxSize, "container-log-max-size", "10Mi", "`size` at which a container's log file is put aside")
 	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
@@ -143,8 +144,8 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 		StaticPodPath: f.manifests,
 		CNIConfDir:    f.cniConfDir, CNIBinDir: f.cniBinDir, CNICacheDir: f.cniCacheDir,
 		Address: f.address, Port: f.port, ClientCAFile: f.clientCA, TLSCertFile: f.cert, TLSKeyFile: f.key,
-		LeaseDuration: time.Duration(f.leaseSeconds) * time.Second,
-		MaxPods:       f.maxPods, SeccompDefault: f.seccompDefault,
+		LeaseDuration:  time.Duration(f.leaseSeconds) * time.Second,
+		ParallelStarts: f.parallelStarts, MaxPods: f.maxPods, SeccompDefault: f.seccompDefault,
 	}
 	var errs []error
 	problem := func(err error) { errs = append(errs, err) }
@@ -158,6 +159,9 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 	}
 	if f.leaseSeconds < 4 {
 		problem(fmt.Errorf("--node-lease-duration %d is less than 4", f.leaseSeconds))
+	}
+	if f.parallelStarts < 0 {
+		problem(fmt.Errorf("--parallel-pod-starts %d is less than 0", f.parallelStarts))
 	}
 	if f.maxPods < 1 {
 		problem(fmt.Errorf("--max-pods %d is less than 1", f.maxPods))

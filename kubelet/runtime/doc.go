@@ -1,15 +1,18 @@
 // Package runtime makes containers out of namespaces, control groups, overlay mounts and runc.
 //
-// There is no daemon. A container is a directory, and this directory is all there is to know of it:
+// There is no daemon. A container is two directories, and they are all there is to know of it. What
+// the next boot of the machine must not find stands below RUN, a tmpfs:
 //
 //	DIR/containers/ID/
 //	  container.json   who it is: pod, name, attempt, image, times
-//	  config.json      the OCI runtime specification which runc reads
-//	  rootfs/          overlay mount: the image's layers below, upper/ on top, work/ beside
+//	  upper/ work/     what the container wrote, in front of the image's layers
+//	  exit.json        how it ended
+//	RUN/containers/ID/
+//	  config.json      the OCI runtime specification which runc reads: with rootfs, this is the bundle
+//	  rootfs/          overlay mount: the image's layers below, upper/ on top
 //	  shim.json        what the shim shall do
 //	  shim.sock        the shim's socket while the container lives
-//	  exit.json        how it ended
-//	DIR/runc/          runc's own state
+//	RUN/runc/          runc's own state
 //
 // The life of a container:
 //
@@ -17,7 +20,7 @@
 //	Start     podarium-shim → runc run --detach (about 35 ms)
 //	Wait      a connection to the shim which ends with the container
 //	Signal    runc kill
-//	Release   runc delete, unmount rootfs; the record and the exit status stay
+//	Release   runc delete, unmount rootfs, remove the bundle; record and exit status stay
 //	Remove    the directory goes too
 //
 // A new process finds the containers of an old one by reading the directories (Records), which is

@@ -41,7 +41,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, args []string, streams St
 		return 0, err
 	}
 	process.Args, process.Terminal = args, streams.TTY
-	dir, err := os.MkdirTemp(r.containerDir(id), "exec-")
+	dir, err := os.MkdirTemp(r.bundleDir(id), "exec-")
 	if err != nil {
 		return 0, fmt.Errorf("run command in container: %w", err)
 	}
@@ -55,7 +55,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, args []string, streams St
 
 // process is how the container's own process was set up: user, environment, capabilities.
 func (r *Runtime) process(id string) (specs.Process, error) {
-	file, err := os.Open(filepath.Join(r.containerDir(id), configFile))
+	file, err := os.Open(filepath.Join(r.bundleDir(id), configFile))
 	if err != nil {
 		return specs.Process{}, fmt.Errorf("read specification of container: %w", err)
 	}

@@ -205,7 +205,7 @@ func isPause(pid int, dir string) bool {
 
 // PIDNamespace is the path of a running container's process namespace.
 func (r *Runtime) PIDNamespace(id string) string {
-	data, err := os.ReadFile(r.FilePath(id, shim.PidFile))
+	data, err := os.ReadFile(filepath.Join(r.bundleDir(id), shim.PidFile))
 	if err != nil {
 		return ""
 	}

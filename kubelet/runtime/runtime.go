@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,12 +26,12 @@ import (
 const (
 	recordFile = "container.json"
 	configFile = "config.json"
-	rootfsDir  = "rootfs"
 )
 
 // Runtime starts and finds the containers below one directory.
 type Runtime struct {
-	dir      string
+	dir      string // what survives a boot
+	runDir   string // what ends with it, a tmpfs
 	shimPath string
 	runcPath string
 	runc     *runc.Runc
@@ -45,9 +44,9 @@ type LogLimits struct {
 	MaxFiles int   // how many files stay, with the one being written
 }
 
-// New opens the runtime whose state is in dir; shimPath is the program podarium-shim. It fails when
-// runc is not in PATH.
-func New(dir, shimPath string, logs LogLimits) (*Runtime, error) {
+// New opens the runtime whose state is in dir, and in runDir what the next boot has to find empty;
+// shimPath is the program podarium-shim. It fails when runc is not in PATH.
+func New(dir, runDir, shimPath string, logs LogLimits) (*Runtime, error) {
 	runcPath, err := exec.LookPath("runc")
 	if err != nil {
 		return nil, fmt.Errorf("find runc: %w; install it with: apt-get install runc", err)
@@ -55,13 +54,17 @@ func New(dir, shimPath string, logs LogLimits) (*Runtime, error) {
 	if _, err := os.Stat(shimPath); err != nil {
 		return nil, fmt.Errorf("find container shim: %w", err)
 	}
-	if err := os.MkdirAll(filepath.Join(dir, "containers"), 0o711); err != nil {
-		return nil, fmt.Errorf("make container directory: %w", err)
+	for _, parent := range []string{dir, runDir} {
+		if err := os.MkdirAll(filepath.Join(parent, "containers"), 0o711); err != nil {
+			return nil, fmt.Errorf("make container directory: %w", err)
+		}
 	}
-	root := filepath.Join(dir, "runc")
+	if err := makeMountPoints(filepath.Join(dir, mountPointsDir)); err != nil {
+		return nil, fmt.Errorf("make mount points of containers: %w", err)
+	}
 	return &Runtime{
-		dir: dir, shimPath: shimPath, runcPath: runcPath, logs: logs,
-		runc: &runc.Runc{Command: runcPath, Root: root},
+		dir: dir, runDir: runDir, shimPath: shimPath, runcPath: runcPath, logs: logs,
+		runc: &runc.Runc{Command: runcPath, Root: filepath.Join(runDir, "runc")},
 	}, nil
 }
 
@@ -97,29 +100,39 @@ type Record struct {
 }
 
 func (r *Runtime) containerDir(id string) string { return filepath.Join(r.dir, "containers", id) }
+func (r *Runtime) bundleDir(id string) string    { return filepath.Join(r.runDir, "containers", id) }
 
 // RootFS is the directory on which the container's root file system is mounted.
-func (r *Runtime) RootFS(id string) string { return filepath.Join(r.containerDir(id), rootfsDir) }
+func (r *Runtime) RootFS(id string) string { return filepath.Join(r.bundleDir(id), rootfsDir) }
 
 // FilePath is a file of that name in the container's directory, for things which live as long as it.
 func (r *Runtime) FilePath(id, name string) string { return filepath.Join(r.containerDir(id), name) }
 
-// Create lays out a container: directory, root file system, OCI specification.
+// Create lays out a container: directories, root file system, OCI specification. The record comes
+// last: without it there is no container.
 func (r *Runtime) Create(record Record, c Container) (err error) {
-	dir := r.containerDir(record.ID)
-	if err := os.MkdirAll(dir, 0o711); err != nil {
-		return fmt.Errorf("create container %s: %w", record.Name, err)
-	}
+	dir, bundle := r.containerDir(record.ID), r.bundleDir(record.ID)
 	defer func() {
 		if err != nil {
-			_ = unmount(filepath.Join(dir, rootfsDir)) // err says more
+			_ = unmount(r.RootFS(record.ID)) // err says more
+			os.RemoveAll(bundle)
 			os.RemoveAll(dir)
 		}
 	}()
-	if err := mountOverlay(dir, c.Layers); err != nil {
+	// The bundle second: whoever finds the containers by their directories finds all bundles.
+	for _, path := range []string{dir, bundle} {
+		if err := os.Mkdir(path, 0o711); err != nil {
+			return fmt.Errorf("create container %s: %w", record.Name, err)
+		}
+	}
+	if len(c.Layers) == 0 {
+		return fmt.Errorf("mount root file system of container %s: image has no layers", record.Name)
+	}
+	layers := append(r.mountPoints(c), c.Layers...)
+	if err := mountOverlay(r.RootFS(record.ID), dir, layers); err != nil {
 		return fmt.Errorf("mount root file system of container %s: %w", record.Name, err)
 	}
-	user, err := resolveUser(filepath.Join(dir, rootfsDir), c.User)
+	user, err := resolveUser(r.RootFS(record.ID), c.User)
 	if err != nil {
 		return fmt.Errorf("create container %s: %w", record.Name, err)
 	}
@@ -138,12 +151,13 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 	}
 	task := shim.Task{
 		ID: record.ID, Runc: r.runcPath, RuncRoot: r.runc.Root, LogPath: record.LogPath,
+		ExitPath: r.FilePath(record.ID, shim.ExitFile),
 		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY, UID: int(user.UID), GID: int(user.GID),
 		LogMaxSize: r.logs.MaxSize, LogMaxFiles: r.logs.MaxFiles,
 	}
 	return errors.Join(
-		shim.WriteFile(filepath.Join(dir, configFile), spec),
-		shim.WriteFile(filepath.Join(dir, shim.TaskFile), task),
+		shim.WriteFile(filepath.Join(bundle, configFile), spec),
+		shim.WriteFile(filepath.Join(bundle, shim.TaskFile), task),
 		shim.WriteFile(filepath.Join(dir, recordFile), record),
 	)
 }
@@ -154,23 +168,16 @@ type StartError struct{ Message string }
 func (e *StartError) Error() string { return "failed to create runc task: " + e.Message }
 
 // Start runs a created container and writes down when. A *StartError tells why runc did not.
-func (r *Runtime) Start(ctx context.Context, record *Record) error {
+func (r *Runtime) Start(record *Record) error {
 	lock, err := r.lockStart(record.ID)
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", record.Name, err)
 	}
 	defer lock.Close()
-	cmd := exec.CommandContext(ctx, r.shimPath, "run", r.containerDir(record.ID))
-	cmd.ExtraFiles = []*os.File{lock}
-	var complaint bytes.Buffer
-	cmd.Stderr = &complaint
-	runErr := cmd.Run()
+	runErr := shim.Start(r.shimPath, r.bundleDir(record.ID), lock)
 	record.Started = time.Now().UTC()
 	if runErr != nil {
-		record.StartError = strings.TrimSpace(complaint.String())
-		if record.StartError == "" {
-			record.StartError = runErr.Error()
-		}
+		record.StartError = runErr.Error()
 	}
 	if err := shim.WriteFile(filepath.Join(r.containerDir(record.ID), recordFile), record); err != nil {
 		return fmt.Errorf("write record of container %s: %w", record.Name, err)
@@ -183,7 +190,7 @@ func (r *Runtime) Start(ctx context.Context, record *Record) error {
 
 // lockStart takes the lock which is held while a container is being started.
 func (r *Runtime) lockStart(id string) (*os.File, error) {
-	lock, err := os.OpenFile(r.FilePath(id, shim.StartLock), os.O_CREATE|os.O_RDONLY, 0o600)
+	lock, err := os.OpenFile(filepath.Join(r.bundleDir(id), shim.StartLock), os.O_CREATE|os.O_RDONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -201,6 +208,9 @@ func (r *Runtime) Settle(record Record) error {
 		return nil
 	}
 	lock, err := r.lockStart(record.ID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it was before the last boot
+	}
 	if err != nil {
 		return fmt.Errorf("wait for the start of container %s: %w", record.Name, err)
 	}
@@ -263,7 +273,7 @@ func (r *Runtime) Alive(id string) bool {
 // dial connects to the shim. The path goes through an open directory, because a socket's path has at
 // most 107 bytes.
 func (r *Runtime) dial(id string) (net.Conn, error) {
-	dir, err := os.Open(r.containerDir(id))
+	dir, err := os.Open(r.bundleDir(id))
 	if err != nil {
 		return nil, err
 	}
@@ -287,20 +297,20 @@ func (r *Runtime) Signal(ctx context.Context, id string, signal syscall.Signal) 
 	return fmt.Errorf("send signal %d to container %s: %w", signal, id, err)
 }
 
-// Release ends what is left of a container, frees its control group and its mount. Its directory
-// stays, with its record and exit status.
+// Release ends what is left of a container, frees its control group, its mount and its bundle. Its
+// directory stays, with its record and exit status.
 func (r *Runtime) Release(ctx context.Context, id string) error {
 	if _, err := os.Stat(filepath.Join(r.runc.Root, id)); err == nil {
 		if err := r.runc.Delete(ctx, id, &runc.DeleteOpts{Force: true}); err != nil {
 			return fmt.Errorf("delete container %s: %w", id, err)
 		}
 	}
-	dir := r.containerDir(id)
-	if err := unmount(filepath.Join(dir, rootfsDir)); err != nil {
+	if err := unmount(r.RootFS(id)); err != nil {
 		return fmt.Errorf("unmount container %s: %w", id, err)
 	}
-	for _, name := range []string{rootfsDir, "upper", "work"} {
-		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+	dir := r.containerDir(id)
+	for _, path := range []string{r.bundleDir(id), filepath.Join(dir, upperDir), filepath.Join(dir, workDir)} {
+		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("release container %s: %w", id, err)
 		}
 	}
@@ -331,40 +341,6 @@ func (r *Runtime) Orphans() ([]string, error) {
 		}
 	}
 	return orphans, nil
-}
-
-// mountOverlay mounts dir/rootfs: the layers (bottom first) below, dir/upper on top.
-func mountOverlay(dir string, layers []string) error {
-	for _, name := range []string{rootfsDir, "upper", "work"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			return err
-		}
-	}
-	if len(layers) == 0 {
-		return errors.New("image has no layers")
-	}
-	lower := make([]string, len(layers))
-	for i, layer := range layers {
-		lower[len(layers)-1-i] = layer // the kernel wants the top one first
-	}
-	options := "lowerdir=" + strings.Join(lower, ":") +
-		",upperdir=" + filepath.Join(dir, "upper") + ",workdir=" + filepath.Join(dir, "work")
-	if len(options) >= os.Getpagesize() {
-		return fmt.Errorf("image has %d layers, more than one mount can name", len(layers))
-	}
-	if err := unix.Mount("overlay", filepath.Join(dir, rootfsDir), "overlay", 0, options); err != nil {
-		return fmt.Errorf("mount overlay: %w", err)
-	}
-	return nil
-}
-
-// unmount detaches a mount; nothing mounted there is no error.
-func unmount(path string) error {
-	err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", path, err)
-	}
-	return nil
 }
 
 func readJSON(r io.Reader, value any) error { return json.NewDecoder(r).Decode(value) }

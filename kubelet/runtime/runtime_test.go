@@ -19,12 +19,10 @@ import (
 	"github.com/podarium/podarium/kubelet/shim"
 )
 
-// TestMain lets the test binary be the shim: the runtime starts it as "TEST run DIR".
+// TestMain lets the test binary be the shim: the runtime starts it as "TEST serve DIR".
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "run":
-			exitOn(shim.Run("/proc/self/exe", os.Args[2]))
 		case "serve":
 			exitOn(shim.Serve(os.Args[2]))
 		case "start-pause":
@@ -60,7 +58,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rt, err := New(dir, "/proc/self/exe", LogLimits{})
+	rt, err := New(dir, filepath.Join(dir, "run"), "/proc/self/exe", LogLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +117,7 @@ func (f *fixture) run(c Container) (*Record, error) {
 	if err := f.rt.Create(*record, c); err != nil {
 		f.t.Fatal(err)
 	}
-	return record, f.rt.Start(f.t.Context(), record)
+	return record, f.rt.Start(record)
 }
 
 func (f *fixture) log(r *Record) string {

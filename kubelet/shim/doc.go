@@ -4,12 +4,12 @@
 // it the kubelet, a restart of the kubelet would end every container on the node. So each container
 // has a shim, started like this:
 //
-//	kubelet ── podarium-shim run DIR ── podarium-shim serve DIR ── runc run --detach ── container
-//	             exits at once            stays, adopted by PID 1     exits at once        adopted by serve
+//	kubelet ── podarium-shim serve DIR ── runc run --detach ── container
+//	             stays                      exits at once        adopted by serve
 //
-// "run" starts "serve" in a session of its own and exits when the container runs, which leaves serve
-// to the node's PID 1. Serve declares itself child subreaper (prctl(2)), so that the kernel gives it
-// the container's process when runc exits. Then it
+// It has a session of its own, and the node's PID 1 adopts it when the kubelet ends. It declares itself
+// child subreaper (prctl(2)), so that the kernel gives it the container's process when runc exits.
+// Then it
 //
 //   - copies stdout and stderr into the log file, one line as "2026-01-02T03:04:05.6Z stdout F text"
 //     (the format of the Kubernetes container runtime interface),

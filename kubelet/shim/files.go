@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Names of the files in a container's directory.
+// Names of the files in a container's bundle, which is the shim's directory; the exit status stands
+// where it survives a boot.
 const (
 	TaskFile   = "shim.json" // written by the kubelet: what to run
 	ExitFile   = "exit.json" // written by the shim: how it ended
@@ -24,6 +25,7 @@ type Task struct {
 	Runc      string `json:"runc"`      // path of the runc program
 	RuncRoot  string `json:"runcRoot"`  // directory of runc's own state
 	LogPath   string `json:"logPath"`   // file of the container's output
+	ExitPath  string `json:"exitPath"`  // file for the exit status
 	Stdin     bool   `json:"stdin"`     // keep standard input open for attach
 	StdinOnce bool   `json:"stdinOnce"` // close it when the first attach ends
 	TTY       bool   `json:"tty"`       // give the container a terminal

@@ -23,22 +23,27 @@ import (
 // a process which shares the host's or the pod's process namespace still holds them.
 const drainTimeout = time.Second
 
-// Run starts `podarium-shim serve dir` in a session of its own and returns when the container runs,
-// or with runc's complaint. Its file descriptor 3 is the lock of the start.
-func Run(self, dir string) error {
+// Start starts `podarium-shim serve dir` in a session of its own and returns when the container runs,
+// or with runc's complaint. The shim shares lock until then.
+func Start(program, dir string, lock *os.File) error {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "serve", dir)
+	defer read.Close()
+	cmd := exec.Command(program, "serve", dir)
 	cmd.Args[0] = "podarium-shim" // what ps shows
-	cmd.ExtraFiles = []*os.File{write, os.NewFile(3, StartLock)}
+	cmd.ExtraFiles = []*os.File{write, lock}
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
 		return err
 	}
-	write.Close()
+	// Nobody asks how it ended: exit.json tells that of the container, and for the shim's own sake it
+	// only has to be collected. PID 1 does so when the kubelet is gone.
+	go func() { _ = cmd.Wait() }()
 	answer, err := io.ReadAll(read)
 	if err != nil {
 		return err
@@ -112,7 +117,7 @@ func serve(dir string, parent, lock *os.File) error {
 		exit.Code = 128 + exit.Signal
 	}
 	streams.drain(drainTimeout)
-	if err := WriteFile(ExitFile, exit); err != nil {
+	if err := WriteFile(task.ExitPath, exit); err != nil {
 		return err
 	}
 	// Only now: a client whose connection ends finds the exit file.

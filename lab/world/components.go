@@ -2,6 +2,8 @@ package world
 
 import (
 	"fmt"
+	goruntime "runtime"
+	"strconv"
 
 	"github.com/podarium/podarium/machine/components"
 )
@@ -40,6 +42,7 @@ func Components(cfg Config, number int) []Process {
 	}
 	list = append(list, Process{Process: components.Kubelet(cluster, node).With(
 		"--cgroup-root="+cgroupRoot(cfg, number),
+		"--parallel-pod-starts="+strconv.Itoa(parallelStarts(goruntime.NumCPU(), cfg.Nodes)),
 		"--node-lease-duration=10", // a heartbeat every 2.5 s, for the short grace period
 		"--image-pull-proxy=unix://"+egressSocket,
 	)})
@@ -54,3 +57,6 @@ func Components(cfg Config, number int) []Process {
 func cgroupRoot(cfg Config, number int) string {
 	return fmt.Sprintf("/podarium-%s/%s", cfg.Name, NodeName(number))
 }
+
+// parallelStarts is a node's share of the machine's processors, as all nodes start pods on the same ones.
+func parallelStarts(processors, nodes int) int { return (processors + nodes - 1) / nodes }
