@@ -64,7 +64,7 @@ func (u unit) text() string {
 	fmt.Fprintf(&b, "# Written by podarium; removed by podarium reset.\n[Unit]\nDescription=%s\n", u.description)
 	b.WriteString("Wants=network-online.target\nAfter=network-online.target\n")
 	b.WriteString("StartLimitIntervalSec=0\n\n[Service]\n") // never give up: the API server may be away for long
-	fmt.Fprintf(&b, "ExecStart=@%s/podarium %s", programsDir, u.process.Name)
+	fmt.Fprintf(&b, "ExecStart=@%s/%s %s", programsDir, u.process.Program(), u.process.Name)
 	for _, arg := range append(u.process.Args, "--log-file="+u.log()) {
 		fmt.Fprintf(&b, " \\\n    %s", escape(arg))
 	}

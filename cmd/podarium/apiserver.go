@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/podarium/podarium/apiserver"
+	"github.com/podarium/podarium/internal/cli"
 )
 
 const apiserverHelp = `kube-apiserver serves the Kubernetes API. Everything in the cluster talks to it,
@@ -61,8 +62,8 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	fs.IntVar(&cfg.AuditLog.MaxBackup, "audit-log-maxbackup", 0, "`number` of renamed audit logs that stay; 0 keeps all")
 	fs.BoolVar(&cfg.Profiling, "profiling", true, "tell what the server spends time and memory on, at /debug/pprof/")
 	authorization := fs.String("authorization-mode", "Node,RBAC", "only this value")
-	var logs logFlags
-	logs.define(fs)
+	var logs cli.LogFlags
+	logs.Define(fs)
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -87,7 +88,7 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	if cfg.ExtraListeners, err = passedListeners(); err != nil {
 		return err
 	}
-	if err := logs.setup(); err != nil {
+	if err := logs.Setup(); err != nil {
 		return err
 	}
 	boundGarbage()

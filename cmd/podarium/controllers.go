@@ -40,12 +40,12 @@ func controllerManagerCommand(ctx context.Context, args []string) error {
 	elect := flags.Bool("leader-elect", true, "work only while holding the Lease kube-system/kube-controller-manager")
 	bind := flags.String("bind-address", "127.0.0.1", "`address` of /healthz")
 	port := flags.Int("secure-port", 10257, "`port` of /healthz, 0 for none")
-	var logs logFlags
-	logs.define(flags)
+	var logs cli.LogFlags
+	logs.Define(flags)
 	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
-	if err := logs.setup(); err != nil {
+	if err := logs.Setup(); err != nil {
 		return err
 	}
 	cfg := controllers.Config{

@@ -1,5 +1,6 @@
-// Command podarium is the whole cluster in one binary: the lab that starts
-// and stops it, and every component the lab (or a machine's init system) runs.
+// Command podarium is the whole cluster in one command: the lab that starts
+// and stops it, and every component the lab (or a machine's init system) runs,
+// of which some are binaries of their own beside this one (become.go).
 //
 // A component runs as a process with the name the field knows: started as
 // "kube-apiserver" (argv[0]), the binary is the API server, so that
@@ -44,9 +45,9 @@ func commands() []command {
 		{name: "apiserver", argv: "kube-apiserver", help: "component: the API server, with etcd inside", run: apiserverCommand},
 		{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
 		{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
-		{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: kubeletCommand},
-		{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: proxyCommand},
-		{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: dnsCommand},
+		{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: become("podarium-node", "kubelet")},
+		{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: become("podarium-node", "kube-proxy")},
+		{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: become("podarium-dns", "kube-dns")},
 		{name: "version", help: "which Kubernetes this is", run: versionCommand},
 		{name: "completion", help: "complete these commands in bash", run: completionCommand},
 	}

@@ -8,6 +8,9 @@ import (
 	"github.com/podarium/podarium/cni"
 	"github.com/podarium/podarium/internal/cli"
 	"github.com/podarium/podarium/machine"
+	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/ipvs"
+	"github.com/podarium/podarium/proxy/nftables"
 )
 
 const resetHelp = `podarium reset makes this machine what it was before "podarium init" or "podarium
@@ -27,6 +30,6 @@ func resetCommand(ctx context.Context, args []string) error {
 		return errors.New("this ends all pods of this machine, and on a control plane the cluster: say it with --force")
 	}
 	return machine.New(os.Stdout).Reset(ctx, func(ctx context.Context) error {
-		return errors.Join(cleanupProxy(ctx), cni.Cleanup(ctx))
+		return errors.Join(ipvs.Cleanup(ctx), iptables.Cleanup(ctx), nftables.Cleanup(ctx), cni.Cleanup(ctx))
 	})
 }

@@ -152,7 +152,7 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 	task := shim.Task{
 		ID: record.ID, Runc: r.runcPath, RuncRoot: r.runc.Root, LogPath: record.LogPath,
 		ExitPath: r.FilePath(record.ID, shim.ExitFile),
-		Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY, UID: int(user.UID), GID: int(user.GID),
+		Stdin:    c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY, UID: int(user.UID), GID: int(user.GID),
 		LogMaxSize: r.logs.MaxSize, LogMaxFiles: r.logs.MaxFiles,
 	}
 	return errors.Join(

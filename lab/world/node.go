@@ -107,7 +107,7 @@ func processSpawn(p Process) (spawn, error) {
 		return spawn{}, fmt.Errorf("open %s: %w", os.DevNull, err)
 	}
 	s := spawn{
-		path:  filepath.Join(nodePrograms, "podarium"),
+		path:  filepath.Join(nodePrograms, p.Program()),
 		argv:  append([]string{p.Name}, p.Args...),
 		env:   []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "GOGC=50"},
 		files: []uintptr{null.Fd(), log.Fd(), log.Fd()},

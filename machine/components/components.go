@@ -18,6 +18,16 @@ type Process struct {
 	Args []string
 }
 
+// Program is the binary which becomes that process, by the name it is started as.
+func (p Process) Program() string {
+	switch p.Name {
+	case "kubelet", "kube-proxy":
+		return "podarium-node"
+	default:
+		return "podarium"
+	}
+}
+
 // With adds flags which only this place needs.
 func (p Process) With(flags ...string) Process {
 	return Process{p.Name, append(append([]string{}, p.Args...), flags...)}

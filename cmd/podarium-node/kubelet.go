@@ -40,7 +40,7 @@ type kubeletFlags struct {
 	port, leaseSeconds                           int
 	certDir                                      string
 	rotate                                       bool
-	logs                                         logFlags
+	logs                                         cli.LogFlags
 	maxPods, logMaxFiles, parallelStarts         int
 	seccompDefault                               bool
 }
@@ -50,7 +50,7 @@ func kubeletCommand(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := f.logs.setup(); err != nil {
+	if err := f.logs.Setup(); err != nil {
 		return err
 	}
 	cfg, err := f.config()
@@ -131,7 +131,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
 	flags.BoolVar(&f.rotate, "rotate-certificates", false, "ask for the next client certificate before the present one ends")
 	flags.StringVar(&f.certDir, "cert-dir", "/var/lib/kubelet/pki", "`directory` of kubelet-client-current.pem, which --kubeconfig names, with --rotate-certificates")
-	f.logs.define(flags)
+	f.logs.Define(flags)
 	return f, cli.Parse(flags, args)
 }
 

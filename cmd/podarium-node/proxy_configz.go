@@ -16,7 +16,7 @@ func (f *proxyFlags) configz() v1alpha1.KubeProxyConfiguration {
 	cfg := v1alpha1.KubeProxyConfiguration{
 		TypeMeta:           metav1.TypeMeta{Kind: "KubeProxyConfiguration", APIVersion: v1alpha1.SchemeGroupVersion.String()},
 		ClientConnection:   componentbaseconfig.ClientConnectionConfiguration{Kubeconfig: f.kubeconfig, ContentType: "application/vnd.kubernetes.protobuf"},
-		Logging:            logsapi.LoggingConfiguration{Format: "text", Verbosity: logsapi.VerbosityLevel(f.logs.verbosity)},
+		Logging:            logsapi.LoggingConfiguration{Format: "text", Verbosity: logsapi.VerbosityLevel(f.logs.Verbosity)},
 		HostnameOverride:   f.node,
 		BindAddress:        "0.0.0.0",
 		HealthzBindAddress: f.health,

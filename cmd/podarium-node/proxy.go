@@ -37,7 +37,7 @@ type proxyFlags struct {
 	localhostNodePorts     bool
 	ipvs                   ipvsFlags
 	cleanup                bool
-	logs                   logFlags
+	logs                   cli.LogFlags
 }
 
 func (f *proxyFlags) define(flags *flag.FlagSet) {
@@ -55,7 +55,7 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.BoolVar(&f.localhostNodePorts, "iptables-localhost-nodeports", true, "node ports answer on 127.0.0.1 too")
 	f.ipvs.define(flags)
 	flags.BoolVar(&f.cleanup, "cleanup", false, "remove all rules and exit")
-	f.logs.define(flags)
+	f.logs.Define(flags)
 }
 
 func (f *proxyFlags) validate() error {
@@ -82,7 +82,7 @@ func proxyCommand(ctx context.Context, args []string) error {
 	if err := cli.Parse(flags, args); err != nil {
 		return err
 	}
-	if err := f.logs.setup(); err != nil {
+	if err := f.logs.Setup(); err != nil {
 		return err
 	}
 	if f.cleanup {
