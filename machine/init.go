@@ -45,12 +45,11 @@ func (m *Machine) Init(ctx context.Context, cfg InitConfig) (joinCommand string,
 	if err := cfg.complete(); err != nil {
 		return "", err
 	}
-	was := lookBefore()
 	old, err := loadState()
 	if old != nil && cfg.ExtraSANs == nil {
 		cfg.ExtraSANs = old.ExtraSANs // once said, they stay
 	}
-	want := state{ControlPlane: true, Cluster: cfg.Cluster, Node: cfg.Node, ExtraSANs: cfg.ExtraSANs}
+	want := state{ControlPlane: true, Cluster: cfg.Cluster, Node: cfg.Node, ExtraSANs: cfg.ExtraSANs, Before: lookBefore()}
 	if err := errors.Join(err, old.sameCluster(want), validCluster(cfg.Cluster)); err != nil {
 		return "", err
 	}
@@ -58,10 +57,7 @@ func (m *Machine) Init(ctx context.Context, cfg InitConfig) (joinCommand string,
 	for unit, ports := range controlPlanePorts {
 		checks = append(checks, portChecks(unit, ports)...)
 	}
-	if err := m.preflight(checks, cfg.IgnoreErrors); err != nil {
-		return "", err
-	}
-	if err := remember(old, want, was); err != nil {
+	if err := m.admit(old, want, checks, cfg.IgnoreErrors); err != nil {
 		return "", err
 	}
 	ca, err := m.makeControlPlane(cfg)

@@ -36,7 +36,6 @@ func (m *Machine) Join(ctx context.Context, cfg JoinConfig) error {
 	if err := errors.Join(err, old.sameCluster(state{Cluster: components.Cluster{ControlPlane: cfg.Address.Addr()}, Node: cfg.Node})); err != nil {
 		return err
 	}
-	was := lookBefore()
 	caPEM, err := discover(ctx, cfg.Address.String(), cfg.CAHashes)
 	if err != nil {
 		return err
@@ -51,10 +50,8 @@ func (m *Machine) Join(ctx context.Context, cfg JoinConfig) error {
 	if err != nil {
 		return err
 	}
-	if err := m.preflight(nodeChecks(cluster, cfg.Node), cfg.IgnoreErrors); err != nil {
-		return err
-	}
-	if err := remember(old, state{Cluster: cluster, Node: cfg.Node}, was); err != nil {
+	want := state{Cluster: cluster, Node: cfg.Node, Before: lookBefore()}
+	if err := m.admit(old, want, nodeChecks(cluster, cfg.Node), cfg.IgnoreErrors); err != nil {
 		return err
 	}
 	return j.makeNode(ctx, byToken, cluster)

@@ -29,6 +29,10 @@ var sysctls = [][2]string{
 	{"net/bridge/bridge-nf-call-iptables", "1"},
 }
 
+// anyModules are those of all ways, and xt_ipvs, which the rules of ipvs mode
+// load by themselves: in this order, for each needs some before it.
+var anyModules = append(modules(components.Cluster{PodNetwork: "vxlan", ProxyMode: "ipvs"}), "xt_ipvs")
+
 // modules which the chosen ways need. overlay and br_netfilter are needed before
 // anybody could have asked for them; the rest saves the first packet the wait.
 func modules(cluster components.Cluster) []string {

@@ -138,13 +138,18 @@ func (b before) restoreKernel() error {
 				_ = exec.Command("nft", append([]string{"delete", "table"}, strings.Fields(table)...)...).Run() // an empty table does no harm
 			}
 		}
-		for _, module := range []string{"vxlan", "br_netfilter"} {
-			if !slices.Contains(b.Modules, module) {
-				_ = exec.Command("modprobe", "-r", module).Run() // somebody else may use it by now
-			}
-		}
+		b.unloadModules()
 	}
 	return errors.Join(errs...)
+}
+
+// unloadModules takes those away which were not here before.
+func (b before) unloadModules() {
+	for _, module := range slices.Backward(anyModules) {
+		if !slices.Contains(b.Modules, module) {
+			_ = exec.Command("modprobe", "-r", module).Run() // somebody else may use it by now
+		}
+	}
 }
 
 // emptyTable: iptables-nft leaves a table with its base chains behind when the

@@ -68,10 +68,19 @@ func loadState() (*state, error) {
 	return &s, nil
 }
 
+// admit checks the machine, and remembers what it becomes. A machine that is
+// refused stays what it was.
+func (m *Machine) admit(old *state, want state, checks []check, ignore []string) error {
+	if err := m.preflight(checks, ignore); err != nil {
+		want.Before.unloadModules() // the checks have loaded what they looked for
+		return err
+	}
+	return remember(old, want)
+}
+
 // remember writes what this machine becomes. What it was before, an earlier run
 // knows better.
-func remember(old *state, s state, was before) error {
-	s.Before = was
+func remember(old *state, s state) error {
 	if old != nil {
 		s.Before = old.Before
 	}
