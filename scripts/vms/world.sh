@@ -43,5 +43,5 @@ done
 virsh -q -c qemu:///system pool-define-as default dir --target "$work/pool"
 virsh -q -c qemu:///system pool-start default
 
-export VAGRANT_HOME=$work/vagrant.d VAGRANT_DEFAULT_PROVIDER=libvirt VAGRANT_CHECKPOINT_DISABLE=1
+export PODARIUM_VMS_WORK=$work VAGRANT_HOME=$work/vagrant.d VAGRANT_DEFAULT_PROVIDER=libvirt VAGRANT_CHECKPOINT_DISABLE=1
 "$@"
