@@ -25,9 +25,9 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 	if o.fieldManager == "" {
 		return invalidOptions("PatchOptions", field.Required(field.NewPath("fieldManager"), "is required for apply patch"))
 	}
-	wanted := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(body, &wanted.Object); err != nil {
-		return badRequest("error decoding YAML: %v", err)
+	wanted, err := decodeApplied(body)
+	if err != nil {
+		return err
 	}
 	if err := checkPath(wanted.DeepCopy(), r.target, r.kind); err != nil {
 		return err
@@ -70,6 +70,14 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 		return err
 	}
 	return s.respondWritten(w, r, code, done, nil)
+}
+
+func decodeApplied(body []byte) (*unstructured.Unstructured, error) {
+	wanted := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(body, &wanted.Object); err != nil {
+		return nil, badRequest("error decoding YAML: %v", err)
+	}
+	return wanted, nil
 }
 
 // applyNew: what is applied and does not exist is created.

@@ -61,12 +61,16 @@ func (f *fieldManagers) of(kind *resource.Kind, subresource string) (*managedfie
 		f.converter = applyconfigurations.NewTypeConverter(scheme)
 		f.byPart = map[partOfKind]*managedfields.FieldManager{}
 	}
-	example, err := f.converter.ObjectToTyped(emptyObject(kind))
+	converter := f.converter
+	if kind == scaleOnly { // client-go has no schema of it; it needs none, without lists
+		converter = managedfields.NewDeducedTypeConverter()
+	}
+	example, err := converter.ObjectToTyped(emptyObject(kind))
 	if err != nil {
 		f.byPart[part] = nil
 		return nil, nil
 	}
-	m, err := managedfields.NewDefaultFieldManager(trusting{f.converter, kind.GVK(), example}, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
+	m, err := managedfields.NewDefaultFieldManager(trusting{converter, kind.GVK(), example}, runtime.UnsafeObjectConvertor(scheme), kindDefaulter{kind}, scheme,
 		kind.GVK(), kind.GroupVersion, subresource, part.ignored())
 	if err != nil {
 		return nil, fmt.Errorf("make field manager of %s: %w", kind.Kind, err)

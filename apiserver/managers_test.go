@@ -90,6 +90,45 @@ func TestManagedFields(t *testing.T) {
 	}
 }
 
+// Who applies a Scale meets those who own the workload's replicas, and owns them
+// when it is forced.
+func TestApplyScale(t *testing.T) {
+	c := startServer(t)
+	ctx, api := t.Context(), clientNamed(t, c, "test").AppsV1().Deployments("default")
+	web := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":2,
+		"selector":{"matchLabels":{"app":"web"}},"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"podarium"}]}}}}`
+	if _, err := api.Patch(ctx, "web", types.ApplyPatchType, []byte(web), metav1.PatchOptions{FieldManager: "bot"}); err != nil {
+		t.Fatal(err)
+	}
+	scale := func(o metav1.PatchOptions) (*appsv1.Deployment, error) {
+		_, err := api.Patch(ctx, "web", types.ApplyPatchType, []byte(`{"apiVersion":"autoscaling/v1","kind":"Scale","metadata":{"name":"web"},"spec":{"replicas":5}}`), o, "scale")
+		if err != nil {
+			return nil, err
+		}
+		return api.Get(ctx, "web", metav1.GetOptions{})
+	}
+	_, err := scale(metav1.PatchOptions{FieldManager: "scaler"})
+	if !apierrors.IsConflict(err) || !strings.Contains(err.Error(), `conflict with "bot": .spec.replicas`) {
+		t.Errorf("apply of what bot owns: %v", err)
+	}
+	if _, err := scale(metav1.PatchOptions{}); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "fieldManager: Required value: is required for apply patch") {
+		t.Errorf("apply by nobody: %v", err)
+	}
+	force := true
+	got, err := scale(metav1.PatchOptions{FieldManager: "scaler", Force: &force})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := owners(got)
+	if *got.Spec.Replicas != 5 || !strings.Contains(all, `scaler Apply scale {"f:spec":{"f:replicas":{}}}`) || strings.Count(all, "f:replicas") != 1 {
+		t.Errorf("%d replicas, owners\n%s", *got.Spec.Replicas, all)
+	}
+	again, err := scale(metav1.PatchOptions{FieldManager: "scaler"})
+	if err != nil || again.ResourceVersion != got.ResourceVersion {
+		t.Errorf("the same once more: %v, %s after %s", err, again.ResourceVersion, got.ResourceVersion)
+	}
+}
+
 // What the server decides by itself is nobody's; what it writes as a client of
 // its own is kube-apiserver's.
 func TestOwnManager(t *testing.T) {

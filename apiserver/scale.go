@@ -41,31 +41,23 @@ func (s *Server) scale(w http.ResponseWriter, r *request) error {
 }
 
 func (s *Server) setScale(w http.ResponseWriter, r *request) error {
-	o, err := writeOptionsOf(r.Request, "UpdateOptions")
+	o, err := writeOptionsOf(r.Request, map[string]string{"update": "UpdateOptions", "patch": "PatchOptions"}[r.verb])
 	if err != nil {
 		return err
 	}
-	next, err := wantedScale(r)
+	next, err := s.wantedScale(r, &o)
 	if err != nil {
 		return err
 	}
-	o.fieldManager = managerOf(r.Request)
 	done, err := s.modify(r.Context(), r.kind, r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
 		if current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
 		}
-		want, err := next(scaleOf(current))
+		want, err := next(current)
 		if err != nil {
 			return nil, err
 		}
-		if errs := apivalidation.ValidateNonnegativeField(int64(want.Spec.Replicas), field.NewPath("spec", "replicas")); len(errs) > 0 {
-			return nil, apierrors.NewInvalid(scaleKind.GroupKind(), r.name, errs)
-		}
-		obj := current.DeepCopyObject().(resource.Object)
-		obj.SetResourceVersion(want.ResourceVersion)
-		obj.SetUID(want.UID)
-		setReplicas(obj, want.Spec.Replicas)
-		return obj, nil
+		return scaled(r, current, want, o.applied)
 	})
 	if err != nil {
 		return err
@@ -74,21 +66,48 @@ func (s *Server) setScale(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// wantedScale makes, of a PUT or a PATCH, a function from the current Scale to
-// the wanted one.
-func wantedScale(r *request) (func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error), error) {
+// scaled is the workload with what the Scale says; of an applied one it takes
+// the owners, too.
+func scaled(r *request, current resource.Object, want *autoscalingv1.Scale, applied bool) (resource.Object, error) {
+	if errs := apivalidation.ValidateNonnegativeField(int64(want.Spec.Replicas), field.NewPath("spec", "replicas")); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(scaleKind.GroupKind(), r.name, errs)
+	}
+	obj := current.DeepCopyObject().(resource.Object)
+	obj.SetResourceVersion(want.ResourceVersion)
+	obj.SetUID(want.UID)
+	setReplicas(obj, want.Spec.Replicas)
+	if applied {
+		owners, err := scaleOwners(r.kind, current).ToParent(want.ManagedFields)
+		if err != nil {
+			return nil, apierrors.NewInternalError(err)
+		}
+		obj.SetManagedFields(owners)
+	}
+	return obj, nil
+}
+
+// wantedScale makes, of a PUT or a PATCH, a function from the current workload
+// to the wanted Scale, and notes in o who writes.
+func (s *Server) wantedScale(r *request, o *writeOptions) (func(current resource.Object) (*autoscalingv1.Scale, error), error) {
 	if r.verb == "update" {
+		o.fieldManager = managerOf(r.Request)
 		want, err := decodePart(r, scaleKind, &autoscalingv1.Scale{})
-		return func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return want, nil }, err
+		return func(resource.Object) (*autoscalingv1.Scale, error) { return want, nil }, err
 	}
 	body, err := readBody(r.Request)
 	if err != nil {
 		return nil, err
 	}
 	mediaType, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	return func(current *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-		return patchedScale(current, types.PatchType(mediaType), body)
-	}, checkPatch(types.PatchType(mediaType), body)
+	patchType := types.PatchType(mediaType)
+	if patchType == types.ApplyPatchType {
+		o.applied = true
+		return s.appliedScale(r, *o, body)
+	}
+	o.fieldManager = managerOf(r.Request)
+	return func(current resource.Object) (*autoscalingv1.Scale, error) {
+		return patchedScale(scaleOf(current), patchType, body)
+	}, checkPatch(patchType, body)
 }
 
 func patchedScale(current *autoscalingv1.Scale, patchType types.PatchType, body []byte) (*autoscalingv1.Scale, error) {
