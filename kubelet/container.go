@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +17,28 @@ import (
 	"github.com/podarium/podarium/kubelet/shim"
 )
 
-const messageFile = "termination-log"
+// container is what the worker knows of one container of the pod: its newest attempt.
+type container struct {
+	record  runtime.Record // zero before the first attempt
+	running bool
+	exit    *shim.Exit // how the newest attempt ended
+	reason  string     // why it ended, when the kubelet knows better than the exit status
+	message string     // its last words
+	exited  chan struct{}
+
+	last    *corev1.ContainerStateTerminated // the attempt before
+	waiting *corev1.ContainerStateWaiting    // why it does not run
+	started bool                             // startup probe passed
+	ready   bool                             // readiness probe passes
+	probes  context.CancelFunc
+
+	restart backoff
+	pull    backoff
+	pullOf  string // the image of which pull speaks
+	pullErr string
+	retry   quickRetry
+	retryAt time.Time
+}
 
 // start brings a container to life. What goes wrong is noted as the reason why it waits; the return
 // value says when to try again.
@@ -169,284 +187,6 @@ func (w *worker) newRecord(pod *corev1.Pod, c *corev1.Container, have *container
 	}
 }
 
-// imageID is what a status calls the image: its repository and digest.
-func imageID(img image.Image) string {
-	repository, err := image.Repository(img.Ref)
-	if err != nil {
-		return img.Digest
-	}
-	return repository + "@" + img.Digest
-}
-
-// specHash changes when a running container has to be replaced: of what may be changed in a pod, that
-// is the image.
-func specHash(c *corev1.Container) string {
-	hash := fnv.New64a()
-	hash.Write([]byte(c.Image))
-	return strconv.FormatUint(hash.Sum64(), 16)
-}
-
-// messageMount gives a container the file for its last words.
-func (w *worker) messageMount(c *corev1.Container, record *runtime.Record) []runtime.Mount {
-	if c.TerminationMessagePath == "" {
-		return nil
-	}
-	record.MessagePath = w.k.runtime.FilePath(record.ID, messageFile)
-	return []runtime.Mount{{Source: record.MessagePath, Destination: c.TerminationMessagePath}}
-}
-
-// containerSpec translates a container of the API into one of the runtime.
-func (w *worker) containerSpec(pod *corev1.Pod, c *corev1.Container, img image.Image) (runtime.Container, error) {
-	env, err := w.sources(pod).environment(w.alive, c)
-	if err != nil {
-		return runtime.Container{}, err
-	}
-	host, _ := podHostname(pod, w.k.cfg.ClusterDomain)
-	full := newEnviron()
-	for _, pair := range img.Config.Env {
-		name, value, _ := strings.Cut(pair, "=")
-		full.set(name, value)
-	}
-	full.set("HOSTNAME", host)
-	for _, name := range env.names {
-		full.set(name, env.values[name])
-	}
-	args, err := command(c, img, env.values)
-	if err != nil {
-		return runtime.Container{}, err
-	}
-	mounts, err := w.mounts(pod, c, env.values)
-	if err != nil {
-		return runtime.Container{}, err
-	}
-	cwd := c.WorkingDir
-	if cwd == "" {
-		cwd = img.Config.WorkingDir
-	}
-	spec := runtime.Container{
-		Layers: img.Layers, Args: args, Env: full.list(), Cwd: cwd, Mounts: mounts, Files: []string{messageFile},
-		Namespaces: w.namespaces(pod, c), CPUShares: cpuShares(c), CPUQuota: cpuQuota(c), MemoryLimit: memoryLimit(c),
-		OOMScoreAdj: oomScoreAdj(qosClass(pod), c, w.k.memoryCapacity()),
-		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
-	}
-	secure(&spec, pod, c, img)
-	spec.Seccomp = w.k.seccomp(pod, c)
-	return spec, nil
-}
-
-// command is what runs: the pod's command and args replace the image's entrypoint and cmd.
-func command(c *corev1.Container, img image.Image, env map[string]string) ([]string, error) {
-	entrypoint, args := img.Config.Entrypoint, img.Config.Cmd
-	if len(c.Command) > 0 {
-		entrypoint, args = expandAll(c.Command, env), nil
-	}
-	if len(c.Args) > 0 {
-		args = expandAll(c.Args, env)
-	}
-	all := append(slices.Clone(entrypoint), args...)
-	if len(all) == 0 {
-		return nil, errors.New("no command specified")
-	}
-	return all, nil
-}
-
-func expandAll(list []string, env map[string]string) []string {
-	expanded := make([]string, len(list))
-	for i, text := range list {
-		expanded[i] = expand(text, env)
-	}
-	return expanded
-}
-
-func (w *worker) namespaces(pod *corev1.Pod, c *corev1.Container) runtime.Namespaces {
-	w.mu.Lock()
-	sandbox := *w.sandbox
-	target := ""
-	if debug := ephemeral(pod, c.Name); debug != nil {
-		if have := w.containers[debug.TargetContainerName]; have != nil && have.running {
-			target = have.record.ID
-		}
-	}
-	w.mu.Unlock()
-	ns := runtime.Namespaces{Network: sandbox.path("ns/net"), IPC: sandbox.path("ns/ipc"), UTS: sandbox.path("ns/uts")}
-	if pod.Spec.HostNetwork {
-		ns.Network, ns.UTS = runtime.HostNS, runtime.HostNS
-	}
-	if pod.Spec.HostIPC {
-		ns.IPC = runtime.HostNS
-	}
-	switch {
-	case target != "": // kubectl debug --target: see that container's processes
-		ns.PID = w.k.runtime.PIDNamespace(target)
-	case pod.Spec.HostPID:
-		ns.PID = runtime.HostNS
-	case pod.Spec.ShareProcessNamespace != nil && *pod.Spec.ShareProcessNamespace:
-		ns.PID = sandbox.path("ns/pid")
-	}
-	return ns
-}
-
-// mounts are a container's volumes and the files which every container gets.
-func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, env map[string]string) ([]runtime.Mount, error) {
-	w.mu.Lock()
-	sandbox := *w.sandbox
-	w.mu.Unlock()
-	var mounts []runtime.Mount
-	taken := map[string]bool{}
-	for _, m := range c.VolumeMounts {
-		mount, err := w.volumeMount(pod, m, env)
-		if err != nil {
-			return nil, err
-		}
-		mounts = append(mounts, mount)
-		taken[filepath.Clean(m.MountPath)] = true
-	}
-	shm := sandbox.path("shm")
-	if pod.Spec.HostIPC {
-		shm = "/dev/shm"
-	}
-	for _, own := range []runtime.Mount{
-		{Source: sandbox.path("etc-hosts"), Destination: "/etc/hosts"},
-		{Source: sandbox.path("resolv.conf"), Destination: "/etc/resolv.conf"},
-		{Source: sandbox.path("hostname"), Destination: "/etc/hostname"},
-		{Source: shm, Destination: "/dev/shm"},
-	} {
-		if !taken[own.Destination] {
-			mounts = append(mounts, own)
-		}
-	}
-	return mounts, nil
-}
-
-func (w *worker) volumeMount(pod *corev1.Pod, m corev1.VolumeMount, env map[string]string) (runtime.Mount, error) {
-	w.mu.Lock()
-	volume, ok := w.volumes[m.Name]
-	w.mu.Unlock()
-	if !ok {
-		return runtime.Mount{}, fmt.Errorf("cannot find volume %q to mount into container", m.Name)
-	}
-	mount := runtime.Mount{Source: volume.path, Destination: m.MountPath, ReadOnly: m.ReadOnly || volume.readOnly}
-	sub := m.SubPath
-	if m.SubPathExpr != "" {
-		sub = expand(m.SubPathExpr, env)
-	}
-	if sub != "" {
-		source, err := subPath(volume.path, sub)
-		if err != nil {
-			return runtime.Mount{}, fmt.Errorf("failed to prepare subPath for volumeMount %q: %w", m.Name, err)
-		}
-		mount.Source = source
-	} else if _, err := os.Stat(volume.path); errors.Is(err, os.ErrNotExist) {
-		// A hostPath without type: the kubelet makes a directory of it.
-		if err := os.MkdirAll(volume.path, 0o755); err != nil {
-			return runtime.Mount{}, fmt.Errorf("make hostPath: %w", err)
-		}
-	}
-	if m.MountPropagation != nil {
-		switch *m.MountPropagation {
-		case corev1.MountPropagationHostToContainer:
-			mount.Propagation = "rslave"
-		case corev1.MountPropagationBidirectional:
-			mount.Propagation = "rshared"
-		}
-	}
-	return mount, nil
-}
-
-// subPath finds a file or directory inside a volume, and makes a directory when nothing is there. A
-// symbolic link in the volume, which a container may have put there, must not lead out of it.
-func subPath(volume, sub string) (string, error) {
-	root, err := os.OpenRoot(volume)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	if _, err := root.Stat(sub); errors.Is(err, os.ErrNotExist) {
-		if err := root.MkdirAll(sub, 0o755); err != nil {
-			return "", err
-		}
-	} else if err != nil {
-		return "", err
-	}
-	inside, err := filepath.EvalSymlinks(volume)
-	if err != nil {
-		return "", err
-	}
-	resolved, err := filepath.EvalSymlinks(filepath.Join(volume, sub))
-	if err != nil {
-		return "", err
-	}
-	if resolved != inside && !strings.HasPrefix(resolved, inside+"/") {
-		return "", fmt.Errorf("%s leads out of the volume", sub)
-	}
-	return resolved, nil
-}
-
-// secure applies the security contexts of pod and container; the container's wins.
-func secure(spec *runtime.Container, pod *corev1.Pod, c *corev1.Container, img image.Image) {
-	spec.User.Image = img.Config.User
-	spec.Capabilities = runtime.DefaultCapabilities
-	spec.MaskProc = true
-	if p := pod.Spec.SecurityContext; p != nil {
-		spec.User.UID, spec.User.GID = p.RunAsUser, p.RunAsGroup
-		spec.User.MustNotBeRoot = p.RunAsNonRoot != nil && *p.RunAsNonRoot
-		spec.User.Groups = slices.Clone(p.SupplementalGroups)
-		if p.FSGroup != nil {
-			spec.User.Groups = append(spec.User.Groups, *p.FSGroup)
-		}
-	}
-	s := c.SecurityContext
-	if s == nil {
-		return
-	}
-	if s.RunAsUser != nil {
-		spec.User.UID = s.RunAsUser
-	}
-	if s.RunAsGroup != nil {
-		spec.User.GID = s.RunAsGroup
-	}
-	if s.RunAsNonRoot != nil {
-		spec.User.MustNotBeRoot = *s.RunAsNonRoot
-	}
-	if s.Capabilities != nil {
-		spec.Capabilities = runtime.AddDrop(capabilityNames(s.Capabilities.Add), capabilityNames(s.Capabilities.Drop))
-	}
-	is := func(flag *bool) bool { return flag != nil && *flag }
-	spec.Privileged, spec.ReadOnlyRoot = is(s.Privileged), is(s.ReadOnlyRootFilesystem)
-	spec.NoNewPrivs = s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation
-	if s.ProcMount != nil && *s.ProcMount == corev1.UnmaskedProcMount {
-		spec.MaskProc = false
-	}
-}
-
-// seccomp is which system calls a container may make: the container's profile, else the pod's, else
-// what --seccomp-default says.
-func (k *Kubelet) seccomp(pod *corev1.Pod, c *corev1.Container) string {
-	var profile *corev1.SeccompProfile
-	if pod.Spec.SecurityContext != nil {
-		profile = pod.Spec.SecurityContext.SeccompProfile
-	}
-	if c.SecurityContext != nil && c.SecurityContext.SeccompProfile != nil {
-		profile = c.SecurityContext.SeccompProfile
-	}
-	switch {
-	case profile == nil && k.cfg.SeccompDefault, profile != nil && profile.Type == corev1.SeccompProfileTypeRuntimeDefault:
-		return runtime.RuntimeDefault
-	case profile != nil && profile.Type == corev1.SeccompProfileTypeLocalhost && profile.LocalhostProfile != nil:
-		return filepath.Join(k.cfg.RootDir, "seccomp", filepath.Join("/", *profile.LocalhostProfile))
-	default:
-		return runtime.Unconfined
-	}
-}
-
-func capabilityNames(list []corev1.Capability) []string {
-	names := make([]string, len(list))
-	for i, name := range list {
-		names[i] = string(name)
-	}
-	return names
-}
-
 // runHook runs a postStart or preStop handler.
 func (w *worker) runHook(ctx context.Context, pod *corev1.Pod, c *corev1.Container, id string, hook *corev1.LifecycleHandler) error {
 	switch {
@@ -472,4 +212,48 @@ func (w *worker) runHook(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 	default:
 		return nil
 	}
+}
+
+// watch waits for the end of a running container and notes it.
+func (w *worker) watch(have *container, record runtime.Record) {
+	exit, ok := w.k.runtime.Wait(w.k.ctx, record.ID)
+	if w.k.ctx.Err() != nil {
+		return // the kubelet ends; the container does not
+	}
+	if !ok {
+		slog.Warn("Container has lost its shim", "container", record.Name, "pod", record.PodName)
+		exit = shim.Exit{Code: 137, Finished: time.Now().UTC()}
+	}
+	if err := w.k.runtime.Release(w.k.ctx, record.ID); err != nil {
+		slog.Error("Releasing ended container", "container", record.Name, "pod", record.PodName, "error", err)
+	}
+	if !ok {
+		if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), exit); err != nil {
+			slog.Error("Writing exit status", "container", record.Name, "error", err)
+		}
+	}
+	slog.Info("Container ended", "pod", record.PodNamespace+"/"+record.PodName, "container", record.Name, "exitCode", exit.Code)
+	w.ended(have, record, exit)
+}
+
+func (w *worker) ended(have *container, record runtime.Record, exit shim.Exit) {
+	w.mu.Lock()
+	policy := corev1.TerminationMessageReadFile
+	if c := findContainer(w.pod, record.Name); c != nil && c.TerminationMessagePolicy != "" {
+		policy = c.TerminationMessagePolicy
+	}
+	have.running, have.ready, have.started = false, false, false
+	have.exit, have.waiting = &exit, nil
+	have.message = terminationMessage(record, exit, policy)
+	if have.probes != nil {
+		have.probes()
+		have.probes = nil
+	}
+	if exit.Finished.Sub(record.Started) > backoffReset {
+		have.restart = backoff{}
+	}
+	have.restart.since = exit.Finished
+	close(have.exited)
+	w.mu.Unlock()
+	w.wakeUp()
 }

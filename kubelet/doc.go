@@ -11,8 +11,10 @@
 //     (volumes.go, projected.go, token.go).
 //  3. It makes the sandbox: namespaces kept by files, an address from the CNI plugin, resolv.conf and
 //     hosts (sandbox.go, cni.go, dns.go).
-//  4. Init containers run one after the other, then all containers start: pull the image (pull.go),
-//     work out environment and mounts (environment.go, container.go), hand over to package runtime.
+//  4. Init containers run one after the other, then all containers start (restart.go, container.go):
+//     pull the image (pull.go), work out environment, mounts and limits (environment.go, mounts.go,
+//     containerspec.go), hand over to package runtime. Of 30 pods at once few start at the same time,
+//     so that the first are ready early (gate.go).
 //  5. Probes ask whether a container has started, is alive, is ready (probe.go).
 //  6. After each step the status is computed anew from what is known (status.go, a pure function) and
 //     written to the API server when it differs (statuswriter.go). A Service sends traffic to the pod

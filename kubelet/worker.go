@@ -10,9 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/podarium/podarium/kubelet/runtime"
-	"github.com/podarium/podarium/kubelet/shim"
 )
 
 // worker looks after one pod. Its goroutine alone makes and removes things; others tell it what
@@ -54,29 +51,6 @@ type worker struct {
 
 // podFailure is why a pod as a whole failed.
 type podFailure struct{ reason, message string }
-
-// container is what the worker knows of one container of the pod: its newest attempt.
-type container struct {
-	record  runtime.Record // zero before the first attempt
-	running bool
-	exit    *shim.Exit // how the newest attempt ended
-	reason  string     // why it ended, when the kubelet knows better than the exit status
-	message string     // its last words
-	exited  chan struct{}
-
-	last    *corev1.ContainerStateTerminated // the attempt before
-	waiting *corev1.ContainerStateWaiting    // why it does not run
-	started bool                             // startup probe passed
-	ready   bool                             // readiness probe passes
-	probes  context.CancelFunc
-
-	restart backoff
-	pull    backoff
-	pullOf  string // the image of which pull speaks
-	pullErr string
-	retry   quickRetry
-	retryAt time.Time
-}
 
 // never is a wait without end: the next wake-up comes from outside.
 const never = time.Duration(1<<63 - 1)
@@ -208,7 +182,7 @@ func (w *worker) sync() time.Duration {
 }
 
 // earlyStatus is how long a start may take before its progress is published.
-const earlyStatus = 500 * time.Millisecond
+const earlyStatus = time.Second
 
 // over tells whether the pod has come to its end, and notes when it has lived too long.
 func (w *worker) over(pod *corev1.Pod) bool {
@@ -365,189 +339,4 @@ func (w *worker) ensureSandbox(pod *corev1.Pod) error {
 	w.mu.Unlock()
 	slog.Info("Pod has a sandbox", "pod", podName(pod), "ips", sandbox.IPs)
 	return nil
-}
-
-// startContainers starts init containers in order, then all others at once. It returns when a
-// container that waits for its back-off may be tried again.
-func (w *worker) startContainers(pod *corev1.Pod) time.Duration {
-	wait := never
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		again := w.ensureContainer(pod, c)
-		wait = min(wait, again)
-		if !w.initPassed(c) {
-			return wait
-		}
-	}
-	waits := make([]time.Duration, len(pod.Spec.Containers))
-	var all sync.WaitGroup
-	for i := range pod.Spec.Containers {
-		all.Go(func() { waits[i] = w.ensureContainer(pod, &pod.Spec.Containers[i]) })
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		all.Go(func() {
-			w.ensureContainer(pod, (*corev1.Container)(&pod.Spec.EphemeralContainers[i].EphemeralContainerCommon))
-		})
-	}
-	all.Wait()
-	for _, again := range waits {
-		wait = min(wait, again)
-	}
-	return wait
-}
-
-// initPassed tells whether the next init container may start: this one has succeeded, or it is a
-// sidecar and has started.
-func (w *worker) initPassed(c *corev1.Container) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	have := w.containers[c.Name]
-	if have == nil {
-		return false
-	}
-	if isSidecar(c) {
-		return have.running && have.started
-	}
-	return have.exit != nil && have.exit.Code == 0
-}
-
-// ensureContainer starts a container when it shall run and its back-off is over.
-func (w *worker) ensureContainer(pod *corev1.Pod, c *corev1.Container) time.Duration {
-	w.mu.Lock()
-	have := w.containers[c.Name]
-	if have == nil {
-		have = &container{waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}
-		w.containers[c.Name] = have
-	}
-	if have.running {
-		changed := have.record.SpecHash != specHash(c)
-		w.mu.Unlock()
-		if changed {
-			go w.restartChanged(pod, c)
-		}
-		return never
-	}
-	now := time.Now()
-	if have.exit != nil {
-		if !restarts(pod, c, have.exit.Code) {
-			have.waiting = nil
-			w.mu.Unlock()
-			return never
-		}
-		if rest := have.restart.remaining(now); rest > 0 {
-			w.backOff(pod, c, have)
-			w.mu.Unlock()
-			return rest
-		}
-	}
-	if have.pullOf != c.Image {
-		have.pull = backoff{} // somebody corrected the image
-	}
-	rest := max(have.pull.remaining(now), have.retryAt.Sub(now))
-	if rest > 0 {
-		if have.pull.remaining(now) > 0 {
-			w.pullBackOff(pod, c, have)
-		}
-		w.mu.Unlock()
-		return rest
-	}
-	w.mu.Unlock()
-	return w.start(pod, c, have)
-}
-
-// backOff notes that a container has ended too often to be started at once.
-func (w *worker) backOff(pod *corev1.Pod, c *corev1.Container, have *container) {
-	reason := fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", have.restart.delay, c.Name, podFullName(pod))
-	if have.waiting == nil || have.waiting.Reason != "CrashLoopBackOff" {
-		w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "BackOff",
-			fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.Name, podFullName(pod)))
-	}
-	have.waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: reason}
-}
-
-func (w *worker) pullBackOff(pod *corev1.Pod, c *corev1.Container, have *container) {
-	if have.waiting != nil && have.waiting.Reason == "ErrImageNeverPull" {
-		return // nothing is pulled, and there is nothing to wait for but an image which somebody brings
-	}
-	message := fmt.Sprintf("Back-off pulling image %q: %s", c.Image, have.pullErr)
-	if have.waiting == nil || have.waiting.Reason != "ImagePullBackOff" {
-		w.k.event(pod, containerPath(pod, c), corev1.EventTypeNormal, "BackOff", fmt.Sprintf("Back-off pulling image %q", c.Image))
-		w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "Failed", "Error: ImagePullBackOff")
-	}
-	have.waiting = &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message}
-}
-
-// restarts tells whether a container which ended is started again.
-func restarts(pod *corev1.Pod, c *corev1.Container, code int) bool {
-	if ephemeral(pod, c.Name) != nil {
-		return false
-	}
-	policy := pod.Spec.RestartPolicy
-	if c.RestartPolicy != nil {
-		policy = corev1.RestartPolicy(*c.RestartPolicy)
-	}
-	if isInit(pod, c) && !isSidecar(c) {
-		return code != 0 && policy != corev1.RestartPolicyNever
-	}
-	switch policy {
-	case corev1.RestartPolicyNever:
-		return false
-	case corev1.RestartPolicyOnFailure:
-		return code != 0
-	default:
-		return true
-	}
-}
-
-func isInit(pod *corev1.Pod, c *corev1.Container) bool {
-	for i := range pod.Spec.InitContainers {
-		if pod.Spec.InitContainers[i].Name == c.Name {
-			return true
-		}
-	}
-	return false
-}
-
-// watch waits for the end of a running container and notes it.
-func (w *worker) watch(have *container, record runtime.Record) {
-	exit, ok := w.k.runtime.Wait(w.k.ctx, record.ID)
-	if w.k.ctx.Err() != nil {
-		return // the kubelet ends; the container does not
-	}
-	if !ok {
-		slog.Warn("Container has lost its shim", "container", record.Name, "pod", record.PodName)
-		exit = shim.Exit{Code: 137, Finished: time.Now().UTC()}
-	}
-	if err := w.k.runtime.Release(w.k.ctx, record.ID); err != nil {
-		slog.Error("Releasing ended container", "container", record.Name, "pod", record.PodName, "error", err)
-	}
-	if !ok {
-		if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), exit); err != nil {
-			slog.Error("Writing exit status", "container", record.Name, "error", err)
-		}
-	}
-	slog.Info("Container ended", "pod", record.PodNamespace+"/"+record.PodName, "container", record.Name, "exitCode", exit.Code)
-	w.ended(have, record, exit)
-}
-
-func (w *worker) ended(have *container, record runtime.Record, exit shim.Exit) {
-	w.mu.Lock()
-	policy := corev1.TerminationMessageReadFile
-	if c := findContainer(w.pod, record.Name); c != nil && c.TerminationMessagePolicy != "" {
-		policy = c.TerminationMessagePolicy
-	}
-	have.running, have.ready, have.started = false, false, false
-	have.exit, have.waiting = &exit, nil
-	have.message = terminationMessage(record, exit, policy)
-	if have.probes != nil {
-		have.probes()
-		have.probes = nil
-	}
-	if exit.Finished.Sub(record.Started) > backoffReset {
-		have.restart = backoff{}
-	}
-	have.restart.since = exit.Finished
-	close(have.exited)
-	w.mu.Unlock()
-	w.wakeUp()
 }
