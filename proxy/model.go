@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ type Model struct {
 	zone   string
 
 	services map[ServiceName][]*ServicePort
-	slices   map[ServiceName]map[string][]portEndpoints // by the slice's name
+	slices   map[ServiceName][]*endpointSlice // in the order of their names
 
 	last    *Snapshot
 	changed map[ServiceName]bool // since the last snapshot
@@ -31,7 +32,7 @@ func NewModel(node string, family corev1.IPFamily) *Model {
 		node:     node,
 		family:   family,
 		services: map[ServiceName][]*ServicePort{},
-		slices:   map[ServiceName]map[string][]portEndpoints{},
+		slices:   map[ServiceName][]*endpointSlice{},
 		last:     &Snapshot{},
 		changed:  map[ServiceName]bool{},
 	}
@@ -46,15 +47,15 @@ func (m *Model) SetZone(zone string) (changed bool) {
 }
 
 // SetService adds or replaces a Service.
-func (m *Model) SetService(svc *corev1.Service) {
-	name := ServiceName{svc.Namespace, svc.Name}
-	ports := servicePorts(svc, m.family)
-	if len(ports) == 0 {
-		m.DeleteService(name)
-		return
+func (m *Model) SetService(svc *corev1.Service) { m.setService(readService(svc)) }
+
+func (m *Model) setService(svc *service) {
+	if ports := svc.ports[m.family]; len(ports) > 0 {
+		m.changed[svc.id()] = true
+		m.services[svc.id()] = ports
+	} else {
+		m.DeleteService(svc.id())
 	}
-	m.changed[name] = true
-	m.services[name] = ports
 }
 
 // DeleteService forgets a Service.
@@ -65,59 +66,64 @@ func (m *Model) DeleteService(name ServiceName) {
 	}
 }
 
-// SetSlice adds or replaces an EndpointSlice. Slices of headless Services are
-// for DNS.
-func (m *Model) SetSlice(slice *discoveryv1.EndpointSlice) {
-	owner, ok := sliceOwner(slice)
-	if !ok || string(slice.AddressType) != string(m.family) {
+// SetSlice adds or replaces an EndpointSlice.
+func (m *Model) SetSlice(slice *discoveryv1.EndpointSlice) { m.setSlice(readSlice(slice, m.node)) }
+
+func (m *Model) setSlice(slice *endpointSlice) {
+	if slice.service == "" || string(slice.family) != string(m.family) {
 		return
 	}
-	if _, headless := slice.Labels[corev1.IsHeadlessService]; headless {
-		m.DeleteSlice(slice)
+	if slice.hidden {
+		m.deleteSlice(slice)
 		return
 	}
-	m.changed[owner] = true
-	if m.slices[owner] == nil {
-		m.slices[owner] = map[string][]portEndpoints{}
+	m.changed[slice.owner()] = true
+	of := m.slices[slice.owner()]
+	i, known := findSlice(of, slice.name)
+	if known {
+		of[i] = slice
+	} else {
+		of = slices.Insert(of, i, slice)
 	}
-	m.slices[owner][slice.Name] = sliceEndpoints(slice, m.node)
+	m.slices[slice.owner()] = of
 }
 
 // DeleteSlice forgets an EndpointSlice.
 func (m *Model) DeleteSlice(slice *discoveryv1.EndpointSlice) {
-	owner, ok := sliceOwner(slice)
-	if !ok {
+	m.deleteSlice(readSlice(slice, m.node))
+}
+
+func (m *Model) deleteSlice(slice *endpointSlice) {
+	of := m.slices[slice.owner()]
+	i, known := findSlice(of, slice.name)
+	if !known {
 		return
 	}
-	if _, known := m.slices[owner][slice.Name]; !known {
-		return
-	}
-	m.changed[owner] = true
-	delete(m.slices[owner], slice.Name)
-	if len(m.slices[owner]) == 0 {
-		delete(m.slices, owner)
+	m.changed[slice.owner()] = true
+	if len(of) == 1 {
+		delete(m.slices, slice.owner())
+	} else {
+		m.slices[slice.owner()] = slices.Delete(of, i, i+1)
 	}
 }
 
-// sliceOwner is the Service that a slice is of.
-func sliceOwner(slice *discoveryv1.EndpointSlice) (ServiceName, bool) {
-	name := slice.Labels[discoveryv1.LabelServiceName]
-	return ServiceName{slice.Namespace, name}, name != ""
+// findSlice tells where a slice is among those of a Service, or would be.
+func findSlice(of []*endpointSlice, name string) (int, bool) {
+	return slices.BinarySearchFunc(of, name, func(s *endpointSlice, name string) int { return strings.Compare(s.name, name) })
 }
 
 // endpoints are all of one port, each once, in the order of their text.
 func (m *Model) endpoints(port PortName) []*Endpoint {
-	found := map[string]*Endpoint{}
-	of := m.slices[port.ServiceName]
-	for _, name := range slices.Sorted(maps.Keys(of)) {
-		for _, p := range of[name] {
+	found := map[netip.AddrPort]*Endpoint{}
+	for _, slice := range m.slices[port.ServiceName] {
+		for _, p := range slice.ports {
 			if p.port != port.Port || p.protocol != port.Protocol {
 				continue
 			}
 			for _, e := range p.endpoints {
 				// While the controller moves an endpoint it is in two slices.
-				if _, twice := found[e.String()]; !twice || e.Local {
-					found[e.String()] = e
+				if _, twice := found[e.Address]; !twice || e.Local {
+					found[e.Address] = e
 				}
 			}
 		}
@@ -156,7 +162,7 @@ func (m *Model) Snapshot() *Snapshot {
 	slices.SortFunc(anew, comparePorts)
 	next.Ports = merge(same, anew)
 	m.last, m.all = next, false
-	clear(m.changed)
+	m.changed = map[ServiceName]bool{}
 	return next
 }
 

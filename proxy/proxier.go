@@ -3,11 +3,11 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
 )
 
 // After a failed sync the next comes by itself, after a pause that doubles.
@@ -40,6 +40,7 @@ type proxier struct {
 	drain    *time.Timer
 	settle   *time.Timer // runs when settling
 	settling bool
+	wasFull  bool             // the last sync, or one since the backend has settled
 	waiting  map[*changes]int // events since the last sync
 	made     []time.Time      // when they were made in the cluster
 }
@@ -132,9 +133,15 @@ func (p *proxier) take(c change) {
 	}
 }
 
-// tidy lets the backend settle; what it can not take away, a full sync does.
+// tidy lets the backend settle; what it can not take away, a full sync does. What
+// a full sync needed for a moment, tens of MB in a large cluster, goes back to
+// the machine.
 func (p *proxier) tidy(ctx context.Context) {
 	p.settling = false
+	if p.wasFull {
+		p.wasFull = false
+		debug.FreeOSMemory()
+	}
 	if err := p.applier.Settle(ctx); err != nil && ctx.Err() == nil {
 		slog.Error("rules not tidied up", "ipFamily", p.family, "err", err)
 		p.due = true
@@ -164,6 +171,7 @@ func (p *proxier) sync(ctx context.Context) error {
 	}
 	slog.Info("SyncProxyRules complete", "ipFamily", p.family, "elapsed", time.Since(began).Round(time.Microsecond))
 	p.metrics.applied(p.family, snapshot, full, began, p.made)
+	p.wasFull = p.wasFull || full
 	if !p.settling { // else it comes anyway: a storm of changes does not put it off
 		p.settle.Reset(settleAfter)
 		p.settling = true
@@ -188,24 +196,20 @@ func (p *proxier) forgetCounts() {
 
 // setSlice also notes when the change was made, to tell how long it took to be
 // in force. What was there before us took as long as we were away.
-func (p *proxier) setSlice(slice *discoveryv1.EndpointSlice) {
-	p.model.SetSlice(slice)
-	if string(slice.AddressType) != string(p.family) || !p.seenAll {
-		return
-	}
-	if made, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime]); err == nil {
-		p.made = append(p.made, made)
+func (p *proxier) setSlice(slice *endpointSlice) {
+	p.model.setSlice(slice)
+	if string(slice.family) == string(p.family) && p.seenAll && !slice.made.IsZero() {
+		p.made = append(p.made, slice.made)
 	}
 }
 
 // setService logs what a learner greps for in /var/log/kube-proxy.log.
-func (p *proxier) setService(svc *corev1.Service) {
-	p.logChange(ServiceName{svc.Namespace, svc.Name}, func() { p.model.SetService(svc) })
+func (p *proxier) setService(svc *service) {
+	p.logChange(svc.id(), func() { p.model.setService(svc) })
 }
 
-func (p *proxier) deleteService(svc *corev1.Service) {
-	name := ServiceName{svc.Namespace, svc.Name}
-	p.logChange(name, func() { p.model.DeleteService(name) })
+func (p *proxier) deleteService(svc *service) {
+	p.logChange(svc.id(), func() { p.model.DeleteService(svc.id()) })
 }
 
 // logChange tells what a change does to the ports of a Service.

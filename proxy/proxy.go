@@ -11,8 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
@@ -110,8 +108,8 @@ type watcher struct {
 // proxier is told so, behind all those events: its first sync must not see half
 // a cluster, or it would take away rules which are right.
 func startWatch(ctx context.Context, cfg Config, proxiers []*proxier, health *health, metrics *metrics) error {
-	all := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0, informers.WithTransform(trim))
-	own := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0, informers.WithTransform(trim),
+	all := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0, informers.WithTransform(reader(cfg.Node)))
+	own := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0, informers.WithTransform(reader(cfg.Node)),
 		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", cfg.Node).String()
 		}))
@@ -119,14 +117,14 @@ func startWatch(ctx context.Context, cfg Config, proxiers []*proxier, health *he
 	for _, w := range []watcher{
 		{
 			all.Core().V1().Services().Informer(),
-			func(p *proxier, o any) { p.setService(o.(*corev1.Service)) },
-			func(p *proxier, o any) { p.deleteService(o.(*corev1.Service)) },
+			func(p *proxier, o any) { p.setService(o.(*service)) },
+			func(p *proxier, o any) { p.deleteService(o.(*service)) },
 			func() *changes { return &metrics.services },
 		},
 		{
 			all.Discovery().V1().EndpointSlices().Informer(),
-			func(p *proxier, o any) { p.setSlice(o.(*discoveryv1.EndpointSlice)) },
-			func(p *proxier, o any) { p.model.DeleteSlice(o.(*discoveryv1.EndpointSlice)) },
+			func(p *proxier, o any) { p.setSlice(o.(*endpointSlice)) },
+			func(p *proxier, o any) { p.model.deleteSlice(o.(*endpointSlice)) },
 			func() *changes { return &metrics.endpoints },
 		},
 		{
@@ -182,19 +180,4 @@ func (w watcher) handler(ctx context.Context, proxiers []*proxier) cache.Resourc
 			tell(w.del, o)
 		},
 	}
-}
-
-// trim drops what no rule needs before an object is kept.
-func trim(object any) (any, error) {
-	accessor, err := meta.Accessor(object)
-	if err != nil {
-		return object, nil
-	}
-	accessor.SetManagedFields(nil)
-	var kept map[string]string
-	if when, ok := accessor.GetAnnotations()[corev1.EndpointsLastChangeTriggerTime]; ok {
-		kept = map[string]string{corev1.EndpointsLastChangeTriggerTime: when}
-	}
-	accessor.SetAnnotations(kept)
-	return object, nil
 }

@@ -60,7 +60,11 @@ func complete(all []*Endpoint, hints func(*Endpoint) []string, us string) bool {
 	return found
 }
 
+// filter keeps some; mostly it is all of them, and then the same list.
 func filter(all []*Endpoint, keep func(*Endpoint) bool) []*Endpoint {
+	if !slices.ContainsFunc(all, func(e *Endpoint) bool { return !keep(e) }) {
+		return all
+	}
 	var kept []*Endpoint
 	for _, e := range all {
 		if keep(e) {

@@ -35,28 +35,27 @@ func (t *Table) Declare(chains ...string) {
 // Add appends a rule to a chain. Its parts are joined; empty ones are left out.
 func (t *Table) Add(chain string, parts ...string) {
 	t.Declare(chain)
-	t.chains[chain] = append(t.chains[chain], rule(parts))
+	t.chains[chain] = append(t.chains[chain], Rule(parts...))
 }
 
-// Merge adds the chains and rules of another table, which it leaves as it is.
-// A rule which the chain has just got, from the port before of the same
-// Service, is not added twice.
-func (t *Table) Merge(other *Table) {
-	for _, chain := range other.order {
-		rules, ours := t.chains[chain]
-		t.Declare(chain)
-		if !ours {
-			t.chains[chain] = slices.Clip(other.chains[chain])
-			continue
-		}
-		for _, r := range other.chains[chain] {
-			if len(rules) == 0 || rules[len(rules)-1] != r {
-				rules = append(rules, r)
-			}
-		}
-		t.chains[chain] = rules
+// AddOnce appends a rule, unless the chain has just got the same.
+func (t *Table) AddOnce(chain, rule string) {
+	t.Declare(chain)
+	if rules := t.chains[chain]; len(rules) == 0 || rules[len(rules)-1] != rule {
+		t.chains[chain] = append(rules, rule)
 	}
 }
+
+// Take takes over the chains of another table.
+func (t *Table) Take(other *Table) {
+	for _, chain := range other.order {
+		t.Declare(chain)
+		t.chains[chain] = other.chains[chain]
+	}
+}
+
+// Chain is the rules of a chain.
+func (t *Table) Chain(name string) []string { return t.chains[name] }
 
 // Rules is the number of rules in all chains of a table.
 func (t *Table) Rules() int {
@@ -145,8 +144,8 @@ func writeTable(text *bytes.Buffer, after *Table, changed, gone []string, jumps 
 	text.WriteString("COMMIT\n")
 }
 
-// rule joins the parts that are there.
-func rule(parts []string) string {
+// Rule joins the parts that are there.
+func Rule(parts ...string) string {
 	return strings.Join(slices.DeleteFunc(slices.Clone(parts), func(part string) bool { return part == "" }), " ")
 }
 

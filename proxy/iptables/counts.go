@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"log/slog"
+	"maps"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,13 +18,10 @@ type counts struct {
 	total map[string]int            // in force
 }
 
-func (c *counts) record(all *iptables.Ruleset, written map[string]iptables.Count) {
+func (c *counts) record(all map[string]int, written map[string]iptables.Count) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last, c.total = written, map[string]int{}
-	for _, table := range all.Tables {
-		c.total[table.Name] = table.Rules()
-	}
+	c.last, c.total = written, maps.Clone(all)
 }
 
 // The metrics which only iptables mode has, with kube-proxy's names.

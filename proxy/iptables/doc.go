@@ -2,7 +2,8 @@
 // writes: the same chains, names, comments, order and marks.
 //
 // README.md draws the chains with one Service worked through. names.go has the
-// names, rules.go turns a snapshot into rules (pure), ruleset.go compares two
-// sets of rules and writes what iptables-restore needs to get from one to the
-// other (pure), sync.go applies that.
+// names, rules.go turns a Service port into rules (pure), parts.go knows which
+// ports have changed and what iptables-restore needs to get from one snapshot to
+// the next (pure), sync.go applies that. Comparing and writing sets of rules is
+// internal/iptables.
 package iptables

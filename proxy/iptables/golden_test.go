@@ -17,27 +17,25 @@ import (
 
 // TestSituations: our rules must be kube-proxy's in the kernel's own words.
 func TestSituations(t *testing.T) {
-	for _, m := range []struct {
-		file   string
-		family corev1.IPFamily
-		tool   iptables.Tool
-	}{
-		{"iptables", corev1.IPv4Protocol, iptables.IPv4},
-		{"ip6tables", corev1.IPv6Protocol, iptables.IPv6},
-	} {
-		t.Run(m.file, func(t *testing.T) {
-			proxytest.Mode{
-				Name: m.file, Family: m.family,
-				New: func(t *testing.T, flags proxytest.Flags) proxy.Backend {
-					t.Helper()
-					return newBackend(t, m.family, flags)
-				},
-				Rules: func(t *testing.T) string {
-					t.Helper()
-					return normalise(saved(t, m.tool))
-				},
-			}.TestSituations(t)
-		})
+	t.Run("iptables", testMode("iptables", corev1.IPv4Protocol, iptables.IPv4).TestSituations)
+	t.Run("ip6tables", testMode("ip6tables", corev1.IPv6Protocol, iptables.IPv6).TestSituations)
+}
+
+func TestChanges(t *testing.T) {
+	testMode("iptables", corev1.IPv4Protocol, iptables.IPv4).TestChanges(t)
+}
+
+func testMode(name string, family corev1.IPFamily, tool iptables.Tool) proxytest.Mode {
+	return proxytest.Mode{
+		Name: name, Family: family,
+		New: func(t *testing.T, flags proxytest.Flags) proxy.Backend {
+			t.Helper()
+			return newBackend(t, family, flags)
+		},
+		Rules: func(t *testing.T) string {
+			t.Helper()
+			return normalise(saved(t, tool))
+		},
 	}
 }
 

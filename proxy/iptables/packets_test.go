@@ -157,13 +157,13 @@ func TestConnectionsSurviveARestart(t *testing.T) {
 func TestAChangeWritesOnlyWhatChanged(t *testing.T) {
 	node := newNode(t, []string{"--cluster-cidr=10.244.0.0/16"})
 	node.sync(t, service("10.244.1.3"))
-	before := node.backend.applied
-	node.sync(t, service("10.244.1.3"))
-	if text := iptables.Difference(before, node.backend.applied); len(text) != 0 {
+	change := func(objects string) string {
+		return string(node.backend.applied.change(proxytest.Snapshot(t, objects), node.backend.applied.node))
+	}
+	if text := change(service("10.244.1.3")); text != "" {
 		t.Errorf("nothing has changed, and yet:\n%s", text)
 	}
-	node.sync(t, service("10.244.1.3", "10.244.1.4"))
-	text := string(iptables.Difference(before, node.backend.applied))
+	text := change(service("10.244.1.3", "10.244.1.4"))
 	if strings.Contains(text, "KUBE-SERVICES") || strings.Contains(text, "kubernetes:https") || strings.Contains(text, "*filter") {
 		t.Errorf("one more endpoint writes more than its Service:\n%s", text)
 	}
@@ -223,9 +223,8 @@ func TestRuleCounts(t *testing.T) {
 			} else {
 				nat += services * (2 + 3*endpoints)
 			}
-			got := node.backend.applied.Tables
-			if got[0].Rules() != filter || got[1].Rules() != nat {
-				t.Errorf("%d services × %d endpoints: filter %d, nat %d, want %d, %d", services, endpoints, got[0].Rules(), got[1].Rules(), filter, nat)
+			if got := node.backend.applied.rules; got["filter"] != filter || got["nat"] != nat {
+				t.Errorf("%d services × %d endpoints: %v, want filter %d, nat %d", services, endpoints, got, filter, nat)
 			}
 			saved, err := iptables.IPv4.Save(context.Background(), "nat")
 			if err != nil {

@@ -7,63 +7,47 @@ import (
 	"github.com/podarium/podarium/proxy"
 )
 
-// plan turns a snapshot into the rules it means. It is pure: the same
-// arguments give the same text, and nothing is looked up. What made holds from
-// the plan before is not made again.
-func plan(snapshot *proxy.Snapshot, cfg Config, node node, made *ports) *iptables.Ruleset {
-	large := snapshot.Endpoints > largeCluster
-	p := newPlanner(cfg, node, large)
-	mangle := iptables.NewTable("mangle")
-	for _, table := range []*iptables.Table{p.filter, p.nat, mangle} {
-		table.Declare(canaryChain)
+// planFixed is what is there without any Service. It is pure, as planPort is: the
+// same arguments give the same text, and nothing is looked up.
+func planFixed(cfg Config, node node) map[string]*iptables.Table {
+	all := map[string]*iptables.Table{}
+	for _, name := range tables {
+		all[name] = iptables.NewTable(name)
+		all[name].Declare(canaryChain)
 	}
-	p.filter.Declare(servicesChain, externalServicesChain, forwardChain, nodePortsChain, proxyFirewallChain, firewallChain)
-	p.nat.Declare(servicesChain, nodePortsChain, postroutingChain, markMasqChain)
-	p.fixedFilterRules()
-	p.fixedNATRules()
-	for _, rules := range made.of(snapshot, large, func(port *proxy.Port) portRules { return planPort(port, cfg, node, large) }) {
-		p.filter.Merge(rules.filter)
-		p.nat.Merge(rules.nat)
-	}
-	p.nodePortsJump()
-	return &iptables.Ruleset{Tables: []*iptables.Table{p.filter, p.nat, mangle}}
+	filter, nat := all["filter"], all["nat"]
+	filter.Declare(servicesChain, externalServicesChain, forwardChain, nodePortsChain, proxyFirewallChain, firewallChain)
+	nat.Declare(servicesChain, nodePortsChain, postroutingChain, markMasqChain)
+	p := newPlanner(cfg, node, false)
+	p.fixedFilterRules(filter)
+	p.fixedNATRules(nat)
+	return all
 }
 
-// portRules are those of one Service port.
-type portRules struct{ filter, nat *iptables.Table }
+// portRules are what one Service port adds: chains of its own, which are all in
+// the nat table, and rules in chains which all ports share.
+type portRules struct {
+	own    *iptables.Table
+	shared []sharedRule
+}
+
+// sharedRule is a rule in a chain such as KUBE-SERVICES.
+type sharedRule struct {
+	chain tableChain
+	rule  string
+}
+
+// tableChain is a chain of a table: {"nat", "KUBE-SERVICES"}.
+type tableChain struct{ table, chain string }
 
 func planPort(port *proxy.Port, cfg Config, node node, large bool) portRules {
 	p := newPlanner(cfg, node, large)
 	p.port(port)
-	return portRules{p.filter, p.nat}
+	return portRules{p.nat, p.shared}
 }
 
 func newPlanner(cfg Config, node node, large bool) *planner {
-	return &planner{cfg: cfg, family: cfg.family(), node: node, large: large, filter: iptables.NewTable("filter"), nat: iptables.NewTable("nat")}
-}
-
-// ports remembers the rules of the ports of the last plan.
-type ports struct {
-	large bool
-	rules map[*proxy.Port]portRules
-}
-
-// of is the rules of each port of a snapshot, made only where they are not known.
-func (p *ports) of(snapshot *proxy.Snapshot, large bool, make func(*proxy.Port) portRules) []portRules {
-	known, list := p.rules, []portRules{}
-	if p.large != large {
-		known = nil // all have comments, or none
-	}
-	p.large, p.rules = large, map[*proxy.Port]portRules{}
-	for _, port := range snapshot.Ports {
-		rules, ok := known[port]
-		if !ok {
-			rules = make(port)
-		}
-		p.rules[port] = rules
-		list = append(list, rules)
-	}
-	return list
+	return &planner{cfg: cfg, family: cfg.family(), node: node, large: large, nat: iptables.NewTable("nat")}
 }
 
 // planner collects rules.
@@ -72,33 +56,38 @@ type planner struct {
 	family family
 	node   node
 	large  bool
-	filter *iptables.Table
-	nat    *iptables.Table
+	nat    *iptables.Table // chains of the port's own
+	shared []sharedRule
+}
+
+// share writes a rule into a chain which all ports share.
+func (p *planner) share(table, chain string, parts ...string) {
+	p.shared = append(p.shared, sharedRule{tableChain{table, chain}, iptables.Rule(parts...)})
 }
 
 // fixedFilterRules are there without any Service.
-func (p *planner) fixedFilterRules() {
+func (p *planner) fixedFilterRules(filter *iptables.Table) {
 	if p.cfg.loopbackNodePorts() {
 		// route_localnet, which node ports on 127.0.0.1 need, would let a
 		// neighbour on the network send to our 127.0.0.1 (CVE-2020-8558).
-		p.filter.Add(firewallChain, "! -s 127.0.0.0/8 -d 127.0.0.0/8", comment("block incoming localnet connections"),
+		filter.Add(firewallChain, "! -s 127.0.0.0/8 -d 127.0.0.0/8", comment("block incoming localnet connections"),
 			"-m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP")
 	}
 	// A packet conntrack calls invalid will not be translated back; passed on,
 	// it would make the other side reset a good connection.
-	p.filter.Add(forwardChain, "-m conntrack --ctstate INVALID", p.count(invalidCounter), "-j DROP")
-	p.filter.Add(forwardChain, comment("kubernetes forwarding rules"), "-m mark --mark", p.cfg.mark(), "-j ACCEPT")
-	p.filter.Add(forwardChain, comment("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
+	filter.Add(forwardChain, "-m conntrack --ctstate INVALID", p.count(invalidCounter), "-j DROP")
+	filter.Add(forwardChain, comment("kubernetes forwarding rules"), "-m mark --mark", p.cfg.mark(), "-j ACCEPT")
+	filter.Add(forwardChain, comment("kubernetes forwarding conntrack rule"), "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT")
 }
 
 // fixedNATRules: marked packets leave with the node's address, and without
 // the mark, so that nothing downstream sees it again.
-func (p *planner) fixedNATRules() {
+func (p *planner) fixedNATRules(nat *iptables.Table) {
 	bit := fmt.Sprintf("%#x", 1<<p.cfg.MasqueradeBit)
-	p.nat.Add(postroutingChain, "-m mark ! --mark", p.cfg.mark(), "-j RETURN")
-	p.nat.Add(postroutingChain, "-j MARK --xor-mark", bit)
-	p.nat.Add(postroutingChain, comment("kubernetes service traffic requiring SNAT"), "-j MASQUERADE --random-fully")
-	p.nat.Add(markMasqChain, "-j MARK --or-mark", bit)
+	nat.Add(postroutingChain, "-m mark ! --mark", p.cfg.mark(), "-j RETURN")
+	nat.Add(postroutingChain, "-j MARK --xor-mark", bit)
+	nat.Add(postroutingChain, comment("kubernetes service traffic requiring SNAT"), "-j MASQUERADE --random-fully")
+	nat.Add(markMasqChain, "-j MARK --or-mark", bit)
 }
 
 // port writes all rules of one Service port.
@@ -142,7 +131,7 @@ func internalChain(port *proxy.Port) string {
 func (p *planner) clusterIP(port *proxy.Port) {
 	destination := p.destination(port, port.ClusterIP.String())
 	if len(port.Internal()) > 0 {
-		p.nat.Add(servicesChain, destination, comment(port.Name.String()+" cluster IP"), dport(port, port.Port), "-j", internalChain(port))
+		p.share("nat", servicesChain, destination, comment(port.Name.String()+" cluster IP"), dport(port, port.Port), "-j", internalChain(port))
 		return
 	}
 	p.refuse(servicesChain, port, destination, "", port.Port)
@@ -152,7 +141,7 @@ func (p *planner) externalIPs(port *proxy.Port) {
 	for _, ip := range port.ExternalIPs {
 		destination := p.destination(port, ip.String())
 		if port.HasEndpoints {
-			p.nat.Add(servicesChain, destination, comment(port.Name.String()+" external IP"), dport(port, port.Port), "-j", serviceChain(externalPrefix, port))
+			p.share("nat", servicesChain, destination, comment(port.Name.String()+" external IP"), dport(port, port.Port), "-j", serviceChain(externalPrefix, port))
 		}
 		if len(port.External()) == 0 {
 			p.refuse(externalServicesChain, port, destination, "", port.Port)
@@ -169,10 +158,10 @@ func (p *planner) loadBalancer(port *proxy.Port) {
 		target := serviceChain(externalPrefix, port)
 		if len(port.SourceRanges) > 0 {
 			target = serviceChain(firewallPrefix, port)
-			p.filter.Add(proxyFirewallChain, destination, comment(port.Name.String()+" traffic not accepted by "+target), dport(port, port.Port), "-j DROP")
+			p.share("filter", proxyFirewallChain, destination, comment(port.Name.String()+" traffic not accepted by "+target), dport(port, port.Port), "-j DROP")
 		}
 		if port.HasEndpoints {
-			p.nat.Add(servicesChain, destination, comment(port.Name.String()+" loadbalancer IP"), dport(port, port.Port), "-j", target)
+			p.share("nat", servicesChain, destination, comment(port.Name.String()+" loadbalancer IP"), dport(port, port.Port), "-j", target)
 		}
 		if len(port.External()) == 0 {
 			p.refuse(externalServicesChain, port, destination, "", port.Port)
@@ -190,9 +179,9 @@ func (p *planner) nodePort(port *proxy.Port) {
 	if port.HasEndpoints {
 		target := serviceChain(externalPrefix, port)
 		if counter := p.count(localhostCounter); counter != "" && p.cfg.loopbackNodePorts() {
-			p.nat.Add(nodePortsChain, "-d 127.0.0.0/8", proto, comment(port.Name.String()), dport(port, port.NodePort), counter, "-j", target)
+			p.share("nat", nodePortsChain, "-d 127.0.0.0/8", proto, comment(port.Name.String()), dport(port, port.NodePort), counter, "-j", target)
 		}
-		p.nat.Add(nodePortsChain, proto, comment(port.Name.String()), dport(port, port.NodePort), "-j", target)
+		p.share("nat", nodePortsChain, proto, comment(port.Name.String()), dport(port, port.NodePort), "-j", target)
 	}
 	if len(port.External()) == 0 {
 		p.refuse(externalServicesChain, port, proto, "-m addrtype --dst-type LOCAL", port.NodePort)
@@ -204,7 +193,7 @@ func (p *planner) healthCheckNodePort(port *proxy.Port) {
 	if port.HealthCheckNodePort == 0 {
 		return
 	}
-	p.filter.Add(nodePortsChain, "-p tcp", comment(port.Name.String()+" health check node port"),
+	p.share("filter", nodePortsChain, "-p tcp", comment(port.Name.String()+" health check node port"),
 		fmt.Sprintf("-m tcp --dport %d -j ACCEPT", port.HealthCheckNodePort))
 }
 
@@ -213,10 +202,10 @@ func (p *planner) healthCheckNodePort(port *proxy.Port) {
 // other nodes (a load balancer then tries another node).
 func (p *planner) refuse(chain string, port *proxy.Port, destination, extra string, number uint16) {
 	if port.HasEndpoints {
-		p.filter.Add(chain, destination, comment(port.Name.String()+" has no local endpoints"), extra, dport(port, number), "-j DROP")
+		p.share("filter", chain, destination, comment(port.Name.String()+" has no local endpoints"), extra, dport(port, number), "-j DROP")
 		return
 	}
-	p.filter.Add(chain, destination, comment(port.Name.String()+" has no endpoints"), extra, dport(port, number), "-j REJECT --reject-with "+p.family.reject)
+	p.share("filter", chain, destination, comment(port.Name.String()+" has no endpoints"), extra, dport(port, number), "-j REJECT --reject-with "+p.family.reject)
 }
 
 // masqueradeClusterIP: who is not a pod and talks to a ClusterIP (the node
@@ -322,17 +311,17 @@ func (p *planner) endpoint(port *proxy.Port, e *proxy.Endpoint) {
 
 // nodePortsJump comes last in KUBE-SERVICES: only what no other rule wanted
 // and is for an address of this node can be for a node port.
-func (p *planner) nodePortsJump() {
+func nodePortsJump(nat *iptables.Table, cfg Config, node node) {
 	words := comment("kubernetes service nodeports; NOTE: this must be the last rule in this chain")
 	switch {
-	case !p.cfg.everyNodePortAddress():
-		for _, addr := range p.node.nodePorts {
-			p.nat.Add(servicesChain, "-d", addr.String()+p.family.single, words, "-j", nodePortsChain)
+	case !cfg.everyNodePortAddress():
+		for _, addr := range node.nodePorts {
+			nat.Add(servicesChain, "-d", addr.String()+cfg.family().single, words, "-j", nodePortsChain)
 		}
-	case p.cfg.loopbackNodePorts():
-		p.nat.Add(servicesChain, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
+	case cfg.loopbackNodePorts():
+		nat.Add(servicesChain, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
 	default:
-		p.nat.Add(servicesChain, "! -d", p.family.loopback, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
+		nat.Add(servicesChain, "! -d", cfg.family().loopback, words, "-m addrtype --dst-type LOCAL", "-j", nodePortsChain)
 	}
 }
 

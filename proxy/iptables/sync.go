@@ -22,9 +22,8 @@ import (
 type Backend struct {
 	cfg     Config
 	nfacct  bool
-	applied *iptables.Ruleset
+	applied *parts
 	counts  counts
-	made    ports // what the last plan has made
 }
 
 // tables in which something of ours is, mangle only the canary.
@@ -51,14 +50,14 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	wanted := plan(snapshot, b.cfg, node{nodePorts: addresses, nfacct: b.nfacct}, &b.made)
-	full := b.applied == nil
+	node := node{nodePorts: addresses, nfacct: b.nfacct}
+	wanted, full := b.applied, b.applied == nil || b.applied.large != isLarge(snapshot)
 	slog.Info("Syncing iptables rules", "ipFamily", b.name(), "fullSync", full)
 	var text []byte
 	if full {
-		text, err = b.fullText(ctx, wanted)
+		wanted, text, err = b.fullText(ctx, snapshot, node)
 	} else {
-		text = iptables.Difference(b.applied, wanted)
+		text = wanted.change(snapshot, node)
 	}
 	if err != nil {
 		return err
@@ -75,21 +74,22 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	b.applied = wanted
-	b.counts.record(wanted, written)
+	b.counts.record(wanted.rules, written)
 	return nil
 }
 
 // fullText looks at what is there and writes everything.
-func (b *Backend) fullText(ctx context.Context, wanted *iptables.Ruleset) ([]byte, error) {
+func (b *Backend) fullText(ctx context.Context, snapshot *proxy.Snapshot, node node) (*parts, []byte, error) {
 	saved := map[string]string{}
-	for _, table := range wanted.Tables {
-		text, err := b.cfg.family().tool.Save(ctx, table.Name)
+	for _, table := range tables {
+		text, err := b.cfg.family().tool.Save(ctx, table)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		saved[table.Name] = string(text)
+		saved[table] = string(text)
 	}
-	return iptables.Everything(wanted, saved, jumps(), isOwn), nil
+	wanted, whole := newParts(snapshot, b.cfg, node)
+	return wanted, iptables.Everything(whole, saved, jumps(), isOwn), nil
 }
 
 // isOwn tells the chains that come and go with Services. KUBE-FIREWALL and the

@@ -16,26 +16,23 @@ import (
 
 // TestSituations: our table must be kube-proxy's in the kernel's own words.
 func TestSituations(t *testing.T) {
-	for _, m := range []struct {
-		file   string
-		family corev1.IPFamily
-	}{
-		{"nftables", corev1.IPv4Protocol},
-		{"nftables-ip6", corev1.IPv6Protocol},
-	} {
-		t.Run(m.file, func(t *testing.T) {
-			proxytest.Mode{
-				Name: m.file, Family: m.family,
-				New: func(t *testing.T, flags proxytest.Flags) proxy.Backend {
-					t.Helper()
-					return newBackend(m.family, flags)
-				},
-				Rules: func(t *testing.T) string {
-					t.Helper()
-					return ruleset(t, Config{Family: m.family}.family())
-				},
-			}.TestSituations(t)
-		})
+	t.Run("nftables", testMode("nftables", corev1.IPv4Protocol).TestSituations)
+	t.Run("nftables-ip6", testMode("nftables-ip6", corev1.IPv6Protocol).TestSituations)
+}
+
+func TestChanges(t *testing.T) { testMode("nftables", corev1.IPv4Protocol).TestChanges(t) }
+
+func testMode(name string, family corev1.IPFamily) proxytest.Mode {
+	return proxytest.Mode{
+		Name: name, Family: family,
+		New: func(t *testing.T, flags proxytest.Flags) proxy.Backend {
+			t.Helper()
+			return newBackend(family, flags)
+		},
+		Rules: func(t *testing.T) string {
+			t.Helper()
+			return ruleset(t, Config{Family: family}.family())
+		},
 	}
 }
 
