@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,7 +35,7 @@ func taintEviction(c *cluster) loop {
 	t := &taintEvictor{client: c.client, nodes: nodes.Lister(), pods: c.pods(), events: c.eventsFrom("taint-eviction-controller")}
 	t.queue = reconcile.New("taint-eviction", t.sync)
 	kube.OnChange(nodes.Informer(), func(was, is *corev1.Node) {
-		if is == nil || len(noExecute(is)) == 0 || was != nil && len(noExecute(was)) == len(noExecute(is)) {
+		if !evictsMore(was, is) {
 			return
 		}
 		for _, pod := range t.pods.onNode(is.Name) {
@@ -47,6 +48,17 @@ func taintEviction(c *cluster) loop {
 		}
 	})
 	return func(ctx context.Context) { t.queue.Run(ctx, 4) }
+}
+
+// evictsMore: the node has a taint which it did not have. Their number may be the same: a node which was
+// not ready and then falls silent has unreachable in the place of not-ready, and other pods tolerate that.
+func evictsMore(was, is *corev1.Node) bool {
+	if is == nil {
+		return false
+	}
+	return slices.ContainsFunc(noExecute(is), func(taint corev1.Taint) bool {
+		return was == nil || !slices.ContainsFunc(noExecute(was), sameTaint(taint))
+	})
 }
 
 func noExecute(node *corev1.Node) []corev1.Taint {
