@@ -105,20 +105,25 @@ func (c *controlPlane) startServer(number int, port string, etcd ...string) {
 
 // startControllers starts what works while it holds a lease under its host's name.
 func (c *controlPlane) startControllers(host, url string) {
-	kubeconfig := func(user string) string {
-		cert, key := c.issue(c.ca, pki.Request{CommonName: user, Client: true})
-		data, err := pki.Kubeconfig("podarium", user, url, c.ca.CertPEM, cert, key)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		return c.file(host+"-"+strings.ReplaceAll(user, ":", "-")+".conf", data)
-	}
-	c.managers[host] = run(c.t, &process{name: "controller-manager on " + host, host: host, path: podarium(c.t), args: []string{
-		"controller-manager", "--kubeconfig=" + kubeconfig("system:kube-controller-manager"), "--secure-port=0", "--root-ca-file=" + c.path("ca.crt"),
-	}})
+	c.startManager(host, url)
 	c.schedulers[host] = run(c.t, &process{name: "scheduler on " + host, host: host, path: podarium(c.t), args: []string{
-		"scheduler", "--kubeconfig=" + kubeconfig("system:kube-scheduler"), "--secure-port=0",
+		"scheduler", "--kubeconfig=" + c.kubeconfig(host, "system:kube-scheduler", url), "--secure-port=0",
 	}})
+}
+
+func (c *controlPlane) startManager(host, url string, flags ...string) {
+	c.managers[host] = run(c.t, &process{name: "controller-manager on " + host, host: host, path: podarium(c.t), args: append([]string{
+		"controller-manager", "--kubeconfig=" + c.kubeconfig(host, "system:kube-controller-manager", url), "--secure-port=0", "--root-ca-file=" + c.path("ca.crt"),
+	}, flags...)})
+}
+
+func (c *controlPlane) kubeconfig(host, user, url string) (file string) {
+	cert, key := c.issue(c.ca, pki.Request{CommonName: user, Client: true})
+	data, err := pki.Kubeconfig("podarium", user, url, c.ca.CertPEM, cert, key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.file(host+"-"+strings.ReplaceAll(user, ":", "-")+".conf", data)
 }
 
 // waitReady waits for a server; it watches etcd through a quorum by then.
