@@ -142,7 +142,6 @@ func bindPod(ctx context.Context, st *store.Store, namespace, name string, b *co
 			metav1.SetMetaDataAnnotation(&pod.ObjectMeta, k, v)
 		}
 		setPodCondition(pod, corev1.PodScheduled, corev1.ConditionTrue)
-		pod.Generation++
 		return store.Write{Object: pod, DryRun: dryRun}, nil
 	})
 	return err
