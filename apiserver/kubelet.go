@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -79,6 +80,9 @@ func (s *Server) proxyToKubelet(w http.ResponseWriter, r *request) error {
 	}
 	if to.Host, err = s.kubeletAddress(r.Context(), pod.Spec.NodeName); err != nil {
 		return err
+	}
+	if r.subresource == "log" && websocket.IsWebSocketUpgrade(r.Request) {
+		return s.logOverWebSocket(w, r, to)
 	}
 	proxy := s.passOn(r, s.kubelets, to)
 	if r.subresource == "log" {
@@ -191,11 +195,17 @@ func (s *Server) passOn(r *request, transport *http.Transport, to *url.URL) *htt
 	}
 }
 
-// forward runs the proxy until both sides have ended, or this server does: its
-// end must not wait for somebody's shell.
+// forward runs the proxy until both sides have ended, or this server does.
 func (s *Server) forward(w http.ResponseWriter, r *request, proxy *httputil.ReverseProxy) {
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := s.untilStopping(r.Context())
 	defer cancel()
+	proxy.ServeHTTP(w, r.WithContext(ctx))
+}
+
+// untilStopping is a context which also ends with this server: its end must not
+// wait for somebody's shell.
+func (s *Server) untilStopping(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
 		select {
 		case <-s.stopping:
@@ -203,7 +213,7 @@ func (s *Server) forward(w http.ResponseWriter, r *request, proxy *httputil.Reve
 		case <-ctx.Done():
 		}
 	}()
-	proxy.ServeHTTP(w, r.WithContext(ctx))
+	return ctx, cancel
 }
 
 func backendError(r *request, err error) error {

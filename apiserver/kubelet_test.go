@@ -3,6 +3,7 @@ package apiserver
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gorilla/websocket"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -99,6 +101,47 @@ func TestKubeletProxy(t *testing.T) {
 		t.Errorf("log without a container: %v", err)
 	}
 	checkUpgrade(t, c)
+	checkLogOverWebSocket(t, c)
+}
+
+// checkLogOverWebSocket reads a log as the messages of a WebSocket, in both
+// protocols, and gets an ordinary answer where there is no log.
+func checkLogOverWebSocket(t *testing.T, c *cluster) {
+	t.Helper()
+	tlsConfig := c.http("kubernetes-admin", []string{"system:masters"}).Transport.(*http.Transport).TLSClientConfig.Clone()
+	tlsConfig.NextProtos = []string{"http/1.1"}
+	read := func(container string, protocols ...string) (string, *http.Response) {
+		dialer := websocket.Dialer{TLSClientConfig: tlsConfig, Subprotocols: protocols}
+		socket, resp, err := dialer.DialContext(t.Context(), "wss"+strings.TrimPrefix(c.url, "https")+"/api/v1/namespaces/default/pods/web/log?tailLines=5&container="+container, nil)
+		if err != nil {
+			return err.Error(), resp
+		}
+		defer socket.Close()
+		var text string
+		for first := true; ; first = false {
+			_, message, err := socket.ReadMessage()
+			if websocket.IsCloseError(err, websocket.CloseNormalClosure) {
+				return text, resp
+			}
+			if err != nil || first != (len(message) == 0) {
+				t.Fatalf("message %q, first %v: %v", message, first, err)
+			}
+			text += string(message)
+		}
+	}
+	const log = "GET /containerLogs/default/web/c?tailLines=5"
+	for protocol, want := range map[string]string{"": log, "binary.k8s.io": log, "base64.binary.k8s.io": base64.StdEncoding.EncodeToString([]byte(log))} {
+		var asked []string
+		if protocol != "" {
+			asked = []string{protocol}
+		}
+		if got, resp := read("c", asked...); got != want || resp.Header.Get("Sec-WebSocket-Protocol") != protocol {
+			t.Errorf("log over WebSocket with protocol %q: %q as %v", protocol, got, resp.Header)
+		}
+	}
+	if got, resp := read("broken"); resp == nil || resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("log of a waiting container over WebSocket: %s, %v", got, resp)
+	}
 }
 
 // checkUpgrade switches an exec request to another protocol and sees its bytes
