@@ -52,6 +52,8 @@ type Config struct {
 	ParallelStarts int
 	MaxPods        int  // how many pods the node takes; 110 when zero
 	SeccompDefault bool // a container without a profile gets the default one instead of none
+	// AllowedUnsafeSysctls are settings which pods may have beside the safe ones; see CheckUnsafeSysctls.
+	AllowedUnsafeSysctls []string
 	// Logs bound what a container's log takes on disk.
 	Logs runtime.LogLimits
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/component-helpers/node/util/sysctl"
 
 	"github.com/podarium/podarium/kubelet/runtime"
 	"github.com/podarium/podarium/kubelet/shim"
@@ -124,7 +125,7 @@ func sysctls(pod *corev1.Pod) map[string]string {
 	}
 	values := map[string]string{}
 	for _, s := range pod.Spec.SecurityContext.Sysctls {
-		values[s.Name] = s.Value
+		values[sysctl.NormalizeName(s.Name)] = s.Value
 	}
 	return values
 }

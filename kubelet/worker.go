@@ -184,7 +184,7 @@ func (w *worker) sync() time.Duration {
 // earlyStatus is how long a start may take before its progress is published.
 const earlyStatus = time.Second
 
-// over tells whether the pod has come to its end, and notes when it has lived too long.
+// over tells whether the pod has come to its end, and notes when it has lived too long or may not live at all.
 func (w *worker) over(pod *corev1.Pod) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -193,6 +193,10 @@ func (w *worker) over(pod *corev1.Pod) bool {
 			w.failure = &podFailure{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
 			w.k.event(pod, "", corev1.EventTypeNormal, "DeadlineExceeded", w.failure.message)
 		}
+	}
+	if why := forbiddenSysctl(pod, w.k.cfg.AllowedUnsafeSysctls); why != "" && w.failure == nil && !terminal(pod.Status.Phase) {
+		w.failure = &podFailure{"SysctlForbidden", "Pod was rejected: " + why}
+		w.k.event(pod, "", corev1.EventTypeWarning, "SysctlForbidden", why)
 	}
 	return w.failure != nil || terminal(pod.Status.Phase) || terminal(w.phase())
 }

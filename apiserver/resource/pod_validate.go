@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/component-helpers/node/util/sysctl"
 )
 
 func validatePod(p, old *corev1.Pod) field.ErrorList {
@@ -118,10 +120,39 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	}
 	if sc := s.SecurityContext; sc != nil {
 		errs = append(errs, validateIDs(path.Child("securityContext"), id{"runAsUser", sc.RunAsUser}, id{"runAsGroup", sc.RunAsGroup}, id{"fsGroup", sc.FSGroup})...)
+		errs = append(errs, validateSysctls(s, path.Child("securityContext").Child("sysctls"))...)
 	}
 	errs = append(errs, validateHostAliases(s.HostAliases, path.Child("hostAliases"))...)
 	errs = append(errs, validateSpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
 	return append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
+}
+
+// sysctlName matches net.ipv4.tcp_syncookies, and net/ipv4/tcp_syncookies as sysctl(8) takes it.
+var sysctlName = regexp.MustCompile(`^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$`)
+
+// validateSysctls looks at the names; which of them a pod may have is the kubelet's to say.
+func validateSysctls(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	const maxLength = 253
+	seen := sets.New[string]()
+	for i, setting := range s.SecurityContext.Sysctls {
+		path := path.Index(i).Child("name")
+		switch {
+		case setting.Name == "":
+			errs = append(errs, field.Required(path, ""))
+		case len(setting.Name) > maxLength || !sysctlName.MatchString(setting.Name):
+			errs = append(errs, field.Invalid(path, setting.Name, fmt.Sprintf("must have at most %d characters and match regex %s", maxLength, sysctlName)))
+		case seen.Has(setting.Name):
+			errs = append(errs, field.Duplicate(path, setting.Name))
+		}
+		seen.Insert(setting.Name)
+		switch namespace, _, _ := sysctl.GetNamespace(setting.Name); {
+		case s.HostNetwork && namespace == sysctl.NetNamespace:
+			errs = append(errs, field.Invalid(path, setting.Name, "may not be specified when 'hostNetwork' is true"))
+		case s.HostIPC && namespace == sysctl.IPCNamespace:
+			errs = append(errs, field.Invalid(path, setting.Name, "may not be specified when 'hostIPC' is true"))
+		}
+	}
+	return errs
 }
 
 // supported: the value has to be one of the list, which is told in this order.

@@ -37,6 +37,7 @@ type kubeletFlags struct {
 	clientCA, cert, key, address, pullProxy      string
 	clusterCIDR, podNetwork, manifests           string
 	logMaxSize                                   string
+	unsafeSysctls                                string
 	port, leaseSeconds                           int
 	certDir                                      string
 	rotate                                       bool
@@ -127,6 +128,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.IntVar(&f.maxPods, "max-pods", 110, "how many `pods` the node takes")
 	flags.IntVar(&f.parallelStarts, "parallel-pod-starts", 0, "how `many` sandboxes and containers start at once; 0: one per processor")
 	flags.BoolVar(&f.seccompDefault, "seccomp-default", false, "give containers without a seccomp profile the default one")
+	flags.StringVar(&f.unsafeSysctls, "allowed-unsafe-sysctls", "", "`names` of settings which pods may have beside the safe ones, with commas: net.core.somaxconn,kernel.msg*")
 	flags.StringVar(&f.logMaxSize, "container-log-max-size", "10Mi", "`size` at which a container's log file is put aside")
 	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
 	flags.BoolVar(&f.rotate, "rotate-certificates", false, "ask for the next client certificate before the present one ends")
@@ -165,6 +167,10 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 	}
 	if f.maxPods < 1 {
 		problem(fmt.Errorf("--max-pods %d is less than 1", f.maxPods))
+	}
+	cfg.AllowedUnsafeSysctls = strings.FieldsFunc(f.unsafeSysctls, func(r rune) bool { return r == ',' })
+	if err := kubelet.CheckUnsafeSysctls(cfg.AllowedUnsafeSysctls); err != nil {
+		problem(fmt.Errorf("--allowed-unsafe-sysctls: %w", err))
 	}
 	var err error
 	cfg.Logs, err = logLimits(f.logMaxSize, f.logMaxFiles)

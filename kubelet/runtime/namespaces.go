@@ -51,7 +51,8 @@ func (n Namespaces) list() []specs.LinuxNamespace {
 type NewNamespaces struct {
 	Network, IPC, UTS bool
 	Hostname          string
-	// Sysctls are set in the new namespaces: net.ipv4.ip_unprivileged_port_start=0.
+	// Sysctls are set in the new namespaces: net.ipv4.ip_unprivileged_port_start=0. Whether they belong to these
+	// namespaces is for the caller to know. A slash in a name stands for a dot: net.ipv4.conf.eth0/100.rp_filter.
 	Sysctls map[string]string
 }
 
@@ -109,7 +110,7 @@ func makeNamespaces(dir string, want NewNamespaces) error {
 		}
 	}
 	for name, value := range want.Sysctls {
-		path := filepath.Join("/proc/sys", strings.ReplaceAll(name, ".", "/"))
+		path := filepath.Join("/proc/sys", strings.NewReplacer(".", "/", "/", ".").Replace(name))
 		if err := os.WriteFile(path, []byte(value), 0); err != nil {
 			return fmt.Errorf("set sysctl %s=%s: %w", name, value, err)
 		}

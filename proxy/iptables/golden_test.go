@@ -2,7 +2,6 @@ package iptables
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -155,15 +154,4 @@ func sortDispatch(rules []string) {
 		return ""
 	}
 	slices.SortStableFunc(rules, func(a, b string) int { return strings.Compare(key(a), key(b)) })
-}
-
-func TestThousandEndpoints(t *testing.T) {
-	testMode("iptables", corev1.IPv4Protocol, iptables.IPv4).TestThousandEndpoints(t, func(rules string) string {
-		var counts strings.Builder
-		for table := range strings.SplitSeq(strings.TrimSuffix(rules, "COMMIT\n"), "COMMIT\n") {
-			name, _, _ := strings.Cut(table, "\n")
-			fmt.Fprintf(&counts, "# table %s: %d chains, %d rules\n", name[1:], strings.Count(table, "\n:"), strings.Count(table, "\n-A "))
-		}
-		return counts.String()
-	})
 }

@@ -15,16 +15,10 @@ import (
 type parts struct {
 	cfg   Config
 	node  node
-	ports map[*proxy.Port]written
+	large bool
+	ports map[*proxy.Port][]sharedRule
 	rules map[string]int     // how many there are, by table
 	sizes map[tableChain]int // of shared chains
-}
-
-// written is how a port was written, which stays so until it changes: with many
-// endpoints in the cluster, without comments.
-type written struct {
-	large  bool
-	shared []sharedRule
 }
 
 func isLarge(snapshot *proxy.Snapshot) bool { return snapshot.Endpoints > largeCluster }
@@ -32,15 +26,14 @@ func isLarge(snapshot *proxy.Snapshot) bool { return snapshot.Endpoints > largeC
 // newParts are those of a snapshot, and all rules.
 func newParts(snapshot *proxy.Snapshot, cfg Config, node node) (*parts, *iptables.Ruleset) {
 	p := &parts{
-		cfg: cfg, node: node,
-		ports: make(map[*proxy.Port]written, len(snapshot.Ports)), rules: map[string]int{}, sizes: map[tableChain]int{},
+		cfg: cfg, node: node, large: isLarge(snapshot),
+		ports: make(map[*proxy.Port][]sharedRule, len(snapshot.Ports)), rules: map[string]int{}, sizes: map[tableChain]int{},
 	}
-	large := isLarge(snapshot)
 	all := planFixed(cfg, node)
 	shared := map[tableChain]bool{{"nat", servicesChain}: true}
 	for _, port := range snapshot.Ports {
-		rules := planPort(port, cfg, node, large)
-		p.ports[port] = written{large, rules.shared}
+		rules := planPort(port, cfg, node, p.large)
+		p.ports[port] = rules.shared
 		all["nat"].Take(rules.own)
 		for _, r := range rules.shared {
 			shared[r.chain] = true
@@ -59,22 +52,22 @@ func newParts(snapshot *proxy.Snapshot, cfg Config, node node) (*parts, *iptable
 // there.
 func (p *parts) change(snapshot *proxy.Snapshot, node node) []byte {
 	before, after := emptyTables(), emptyTables()
-	known, moved, large := p.ports, map[sharedRule]int{}, isLarge(snapshot)
-	p.ports = make(map[*proxy.Port]written, len(snapshot.Ports))
+	known, moved := p.ports, map[sharedRule]int{}
+	p.ports = make(map[*proxy.Port][]sharedRule, len(snapshot.Ports))
 	for _, port := range snapshot.Ports {
-		as, ok := known[port]
+		shared, ok := known[port]
 		if !ok {
-			rules := planPort(port, p.cfg, p.node, large)
+			rules := planPort(port, p.cfg, p.node, p.large)
 			after["nat"].Take(rules.own)
-			as = written{large, rules.shared}
-			count(moved, rules.shared, 1)
+			shared = rules.shared
+			count(moved, shared, 1)
 		}
-		p.ports[port] = as
+		p.ports[port] = shared
 	}
-	for port, as := range known {
+	for port, shared := range known {
 		if _, stays := p.ports[port]; !stays {
-			before["nat"].Take(planPort(port, p.cfg, p.node, as.large).own)
-			count(moved, as.shared, -1)
+			before["nat"].Take(planPort(port, p.cfg, p.node, p.large).own)
+			count(moved, shared, -1)
 		}
 	}
 	changed := map[tableChain]bool{{"nat", servicesChain}: !slices.Equal(p.node.nodePorts, node.nodePorts)}
@@ -119,7 +112,7 @@ func (p *parts) share(snapshot *proxy.Snapshot, chains map[tableChain]bool, into
 		}
 	}
 	for _, port := range snapshot.Ports {
-		for _, r := range p.ports[port].shared {
+		for _, r := range p.ports[port] {
 			if chains[r.chain] {
 				into[r.chain.table].AddOnce(r.chain.chain, r.rule)
 			}

@@ -51,7 +51,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 		return err
 	}
 	node := node{nodePorts: addresses, nfacct: b.nfacct}
-	wanted, full := b.applied, b.applied == nil
+	wanted, full := b.applied, b.applied == nil || b.applied.large != isLarge(snapshot)
 	slog.Info("Syncing iptables rules", "ipFamily", b.name(), "fullSync", full)
 	var text []byte
 	if full {

@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -95,10 +94,4 @@ func normaliseBlock(block string) string {
 	}
 	slices.Sort(list)
 	return strings.Replace(block, m[0], "\t\telements = { "+strings.Join(list, ",\n\t\t\t     ")+" }\n", 1)
-}
-
-func TestThousandEndpoints(t *testing.T) {
-	testMode("nftables", corev1.IPv4Protocol).TestThousandEndpoints(t, func(rules string) string {
-		return fmt.Sprintf("# chains: %d, sets+maps: %d\n", strings.Count(rules, "\n\tchain "), strings.Count(rules, "\n\tset ")+strings.Count(rules, "\n\tmap "))
-	})
 }

@@ -15,8 +15,9 @@ import (
 // Service share its ClusterIP; they go with the last one.
 type parts struct {
 	cfg    Config
+	scale  scale
 	fixed  *Ruleset
-	ports  map[*proxy.Port]scale // as it was when the port was written
+	ports  map[*proxy.Port]bool
 	uses   map[element]use
 	before map[element]string // what was said of the elements a change touches; "" nothing
 	// clash: two ports say different things of an element, such as two Services
@@ -36,10 +37,10 @@ type use struct {
 
 // newParts is a table with all of a snapshot.
 func newParts(fixed *Ruleset, snapshot *proxy.Snapshot, cfg Config) *parts {
-	p := &parts{cfg: cfg, fixed: fixed, ports: map[*proxy.Port]scale{}, uses: map[element]use{}}
+	p := &parts{cfg: cfg, scale: scaleOf(snapshot), fixed: fixed, ports: map[*proxy.Port]bool{}, uses: map[element]use{}}
 	for _, port := range snapshot.Ports {
-		p.ports[port] = scaleOf(snapshot)
-		p.claim(planPort(port, cfg, scaleOf(snapshot)))
+		p.ports[port] = true
+		p.claim(planPort(port, cfg, p.scale))
 	}
 	p.before = nil
 	return p
@@ -50,28 +51,25 @@ func newParts(fixed *Ruleset, snapshot *proxy.Snapshot, cfg Config) *parts {
 func (p *parts) change(snapshot *proxy.Snapshot) steps {
 	old, new := newRuleset(p.fixed.table), newRuleset(p.fixed.table)
 	p.before = map[element]string{}
-	known := p.ports
-	p.ports = make(map[*proxy.Port]scale, len(snapshot.Ports))
-	var fresh []*proxy.Port
+	stays := make(map[*proxy.Port]bool, len(snapshot.Ports))
 	for _, port := range snapshot.Ports {
-		as, ok := known[port]
-		if !ok {
-			as, fresh = scaleOf(snapshot), append(fresh, port)
-		}
-		p.ports[port] = as
+		stays[port] = true
 	}
-	for port, as := range known {
-		if _, stays := p.ports[port]; !stays {
-			rules := planPort(port, p.cfg, as)
+	for port := range p.ports {
+		if !stays[port] {
+			rules := planPort(port, p.cfg, p.scale)
 			old.addChains(rules)
 			p.release(rules)
 		}
 	}
-	for _, port := range fresh {
-		rules := planPort(port, p.cfg, p.ports[port])
-		new.addChains(rules)
-		p.claim(rules)
+	for _, port := range snapshot.Ports {
+		if !p.ports[port] {
+			rules := planPort(port, p.cfg, p.scale)
+			new.addChains(rules)
+			p.claim(rules)
+		}
 	}
+	p.ports = stays
 	for e, text := range p.before {
 		if text != "" {
 			old.put(e.set, e.key, text)
@@ -128,8 +126,8 @@ func (p *parts) whole() *Ruleset {
 	for set, elements := range p.fixed.elements {
 		all.elements[set] = maps.Clone(elements)
 	}
-	for port, as := range p.ports {
-		all.addChains(planPort(port, p.cfg, as))
+	for port := range p.ports {
+		all.addChains(planPort(port, p.cfg, p.scale))
 	}
 	for e, u := range p.uses {
 		all.put(e.set, e.key, u.text)

@@ -35,7 +35,7 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 		return err
 	}
 	fixed := planFixed(b.cfg, addresses)
-	full := b.applied == nil || b.applied.clash || !b.applied.fixed.equal(fixed)
+	full := b.applied == nil || b.applied.clash || b.applied.scale != scaleOf(snapshot) || !b.applied.fixed.equal(fixed)
 	slog.Info("Syncing nftables rules", "ipFamily", b.name(), "fullSync", full)
 	wanted := b.applied
 	var s steps
