@@ -32,6 +32,7 @@ type proxier struct {
 	health  *health
 	metrics *metrics
 	period  time.Duration
+	pause   time.Duration // at least, between two syncs
 
 	events   chan change // in the order they were seen
 	seenAll  bool        // what existed at the start has been seen
@@ -54,7 +55,7 @@ type change struct {
 func newProxier(cfg Config, family corev1.IPFamily, health *health, metrics *metrics) (*proxier, error) {
 	p := &proxier{
 		family: family, backend: cfg.Backends[family], model: NewModel(cfg.Node, family),
-		health: health, metrics: metrics, period: cfg.SyncPeriod,
+		health: health, metrics: metrics, period: cfg.SyncPeriod, pause: cfg.MinSyncPeriod,
 		events: make(chan change, 256), waiting: map[*changes]int{}, due: true,
 	}
 	p.applier = NewApplier(family, p.backend, NewHealthChecks(cfg.NodePortAddresses, health.healthy))
@@ -79,18 +80,19 @@ func (p *proxier) send(ctx context.Context, c change) {
 func (p *proxier) loop(ctx context.Context) {
 	check := time.NewTicker(p.period)
 	defer check.Stop()
-	retry := stoppedTimer()
-	defer retry.Stop()
+	again := stoppedTimer() // after a failure, or a pause
+	defer again.Stop()
 	p.drain, p.settle = stoppedTimer(), stoppedTimer()
 	defer p.drain.Stop()
 	defer p.settle.Stop()
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case c := <-p.events:
 			p.take(c)
-		case <-retry.C:
+		case <-again.C:
 		case <-p.drain.C:
 			p.applier.forgetIdle()
 			p.drain.Reset(drainEvery)
@@ -103,10 +105,15 @@ func (p *proxier) loop(ctx context.Context) {
 			p.forgetCounts()
 			continue
 		}
+		if wait := p.pause - time.Since(last); wait > 0 {
+			again.Reset(wait)
+			continue
+		}
+		last = time.Now()
 		if err := p.sync(ctx); err != nil && ctx.Err() == nil {
 			p.retry = min(max(p.retry*2, retryMin), retryMax)
 			slog.Error("rules not applied", "ipFamily", p.family, "err", err, "retry", p.retry)
-			retry.Reset(p.retry)
+			again.Reset(p.retry)
 		}
 	}
 }

@@ -42,6 +42,8 @@ type Config struct {
 	// SyncPeriod is how often to look whether somebody has taken the rules
 	// away; the kernel does not tell.
 	SyncPeriod time.Duration
+	// MinSyncPeriod is how long to wait at least between two syncs.
+	MinSyncPeriod time.Duration
 }
 
 // Run keeps the node's rules equal to the cluster's Services until ctx is

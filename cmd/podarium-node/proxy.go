@@ -26,12 +26,16 @@ Usage: podarium proxy [flags]
 `
 
 type proxyFlags struct {
+	config                 string
 	kubeconfig, node, mode string
 	detectLocal            string
 	clusterCIDR            string
 	nodePortAddresses      string
 	health, metrics        string
 	syncPeriod             time.Duration
+	minSyncPeriod          time.Duration
+	oomScoreAdj            int
+	conntrack              conntrackFlags
 	masqueradeAll          bool
 	masqueradeBit          uint
 	localhostNodePorts     bool
@@ -41,6 +45,7 @@ type proxyFlags struct {
 }
 
 func (f *proxyFlags) define(flags *flag.FlagSet) {
+	flags.StringVar(&f.config, "config", "", "`file` with a KubeProxyConfiguration, in place of all flags but --hostname-override and those of the log")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the API server's address and our credentials")
 	flags.StringVar(&f.node, "hostname-override", "", "`name` of our Node; empty: the host name")
 	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables, nftables, ipvs or userspace")
@@ -50,10 +55,13 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.StringVar(&f.health, "healthz-bind-address", "0.0.0.0:10256", "`address` of /healthz and /livez; empty: none")
 	flags.StringVar(&f.metrics, "metrics-bind-address", "127.0.0.1:10249", "`address` of /metrics, /proxyMode and /configz; empty: none")
 	flags.DurationVar(&f.syncPeriod, "iptables-sync-period", 30*time.Second, "how often to look whether the rules are still there")
+	flags.DurationVar(&f.minSyncPeriod, "iptables-min-sync-period", 0, "how long to wait at least between two syncs; 0: changes are in force at once")
+	flags.IntVar(&f.oomScoreAdj, "oom-score-adj", -999, "how soon the kernel ends kube-proxy when it has no memory left, from -1000 (never) to 1000")
 	flags.BoolVar(&f.masqueradeAll, "masquerade-all", false, "masquerade everything that goes to a ClusterIP")
 	flags.UintVar(&f.masqueradeBit, "iptables-masquerade-bit", 14, "`bit` of the packet mark that means: masquerade")
 	flags.BoolVar(&f.localhostNodePorts, "iptables-localhost-nodeports", true, "node ports answer on 127.0.0.1 too")
 	f.ipvs.define(flags)
+	f.conntrack.define(flags)
 	flags.BoolVar(&f.cleanup, "cleanup", false, "remove all rules and exit")
 	f.logs.Define(flags)
 }
@@ -72,7 +80,13 @@ func (f *proxyFlags) validate() error {
 	if f.syncPeriod <= 0 {
 		errs = append(errs, fmt.Errorf("--iptables-sync-period %v: must be more than 0", f.syncPeriod))
 	}
-	return errors.Join(append(errs, f.ipvs.validate())...)
+	if f.minSyncPeriod < 0 || f.minSyncPeriod > f.syncPeriod {
+		errs = append(errs, fmt.Errorf("--iptables-min-sync-period %v: must be 0 or more, and not more than --iptables-sync-period %v", f.minSyncPeriod, f.syncPeriod))
+	}
+	if f.oomScoreAdj < -1000 || f.oomScoreAdj > 1000 {
+		errs = append(errs, fmt.Errorf("--oom-score-adj %d: must be -1000 to 1000", f.oomScoreAdj))
+	}
+	return errors.Join(append(errs, f.ipvs.validate(), f.conntrack.validate())...)
 }
 
 func proxyCommand(ctx context.Context, args []string) error {
@@ -88,6 +102,11 @@ func proxyCommand(ctx context.Context, args []string) error {
 	if f.cleanup {
 		return cleanupProxy(ctx)
 	}
+	if f.config != "" {
+		if err := f.readConfig(); err != nil {
+			return err
+		}
+	}
 	if err := f.validate(); err != nil {
 		return err
 	}
@@ -99,6 +118,8 @@ func proxyCommand(ctx context.Context, args []string) error {
 	// Many objects live long and few die: collecting them earlier costs little
 	// time and saves half of the memory.
 	debug.SetGCPercent(30)
+	adjustOOMScore(f.oomScoreAdj)
+	f.conntrack.apply()
 	client, err := kube.Client(f.kubeconfig, "kube-proxy")
 	if err != nil {
 		return err
@@ -118,10 +139,10 @@ func proxyCommand(ctx context.Context, args []string) error {
 	}
 	cfg := proxy.Config{
 		Client: client, Node: f.node, Mode: f.mode, Backends: backends, HealthAddress: f.health, MetricsAddress: f.metrics,
-		Configz: f.configz(), SyncPeriod: f.syncPeriod,
+		Configz: f.configz(), SyncPeriod: f.syncPeriod, MinSyncPeriod: f.minSyncPeriod,
 	}
 	if f.mode == "ipvs" {
-		cfg.SyncPeriod = f.ipvs.syncPeriod
+		cfg.SyncPeriod, cfg.MinSyncPeriod = f.ipvs.syncPeriod, f.ipvs.minSyncPeriod
 	}
 	if cfg.NodePortAddresses, err = f.healthCheckAddresses(facts); err != nil {
 		return err

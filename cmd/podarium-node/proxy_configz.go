@@ -24,6 +24,8 @@ func (f *proxyFlags) configz() v1alpha1.KubeProxyConfiguration {
 		Mode:               v1alpha1.ProxyMode(f.mode),
 		DetectLocalMode:    v1alpha1.LocalMode(f.detectLocal),
 		ClusterCIDR:        f.clusterCIDR,
+		OOMScoreAdj:        number(f.oomScoreAdj),
+		Conntrack:          f.conntrack.configz(),
 	}
 	bit := int32(f.masqueradeBit)
 	cfg.IPTables = v1alpha1.KubeProxyIPTablesConfiguration{MasqueradeBit: &bit, MasqueradeAll: f.masqueradeAll, LocalhostNodePorts: &f.localhostNodePorts}
@@ -37,11 +39,11 @@ func (f *proxyFlags) configz() v1alpha1.KubeProxyConfiguration {
 	}
 	switch f.mode {
 	case "nftables":
-		cfg.NFTables.SyncPeriod = duration(f.syncPeriod)
+		cfg.NFTables.SyncPeriod, cfg.NFTables.MinSyncPeriod = duration(f.syncPeriod), duration(f.minSyncPeriod)
 	case "ipvs":
-		cfg.IPVS.SyncPeriod = duration(f.ipvs.syncPeriod)
+		cfg.IPVS.SyncPeriod, cfg.IPVS.MinSyncPeriod = duration(f.ipvs.syncPeriod), duration(f.ipvs.minSyncPeriod)
 	default:
-		cfg.IPTables.SyncPeriod = duration(f.syncPeriod)
+		cfg.IPTables.SyncPeriod, cfg.IPTables.MinSyncPeriod = duration(f.syncPeriod), duration(f.minSyncPeriod)
 	}
 	switch {
 	case f.nodePortAddresses != "":
@@ -53,3 +55,17 @@ func (f *proxyFlags) configz() v1alpha1.KubeProxyConfiguration {
 }
 
 func duration(d time.Duration) metav1.Duration { return metav1.Duration{Duration: d} }
+
+func number(n int) *int32 {
+	n32 := int32(n)
+	return &n32
+}
+
+func (f *conntrackFlags) configz() v1alpha1.KubeProxyConntrackConfiguration {
+	established, closeWait := duration(f.tcpEstablished), duration(f.tcpCloseWait)
+	return v1alpha1.KubeProxyConntrackConfiguration{
+		MaxPerCore: number(f.maxPerCore), Min: number(f.min),
+		TCPEstablishedTimeout: &established, TCPCloseWaitTimeout: &closeWait, TCPBeLiberal: f.tcpBeLiberal,
+		UDPTimeout: duration(f.udp), UDPStreamTimeout: duration(f.udpStream),
+	}
+}

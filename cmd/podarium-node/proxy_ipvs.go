@@ -15,7 +15,7 @@ import (
 type ipvsFlags struct {
 	scheduler, excludeCIDRs               string
 	strictARP                             bool
-	syncPeriod                            time.Duration
+	syncPeriod, minSyncPeriod             time.Duration
 	tcpTimeout, tcpFinTimeout, udpTimeout time.Duration
 }
 
@@ -24,6 +24,7 @@ func (f *ipvsFlags) define(flags *flag.FlagSet) {
 	flags.StringVar(&f.excludeCIDRs, "ipvs-exclude-cidrs", "", "`ranges` of virtual servers that are somebody else's")
 	flags.BoolVar(&f.strictARP, "ipvs-strict-arp", false, "answer ARP for an address only on the interface that has it")
 	flags.DurationVar(&f.syncPeriod, "ipvs-sync-period", 30*time.Second, "how often to look whether all is still there, and what has drained")
+	flags.DurationVar(&f.minSyncPeriod, "ipvs-min-sync-period", 0, "how long to wait at least between two syncs; 0: changes are in force at once")
 	flags.DurationVar(&f.tcpTimeout, "ipvs-tcp-timeout", 0, "how long an idle TCP connection is known; 0: as the kernel has it")
 	flags.DurationVar(&f.tcpFinTimeout, "ipvs-tcpfin-timeout", 0, "the same after a FIN")
 	flags.DurationVar(&f.udpTimeout, "ipvs-udp-timeout", 0, "the same for UDP")
@@ -36,6 +37,9 @@ func (f *ipvsFlags) validate() error {
 	}
 	if f.syncPeriod <= 0 {
 		errs = append(errs, fmt.Errorf("--ipvs-sync-period %v: must be more than 0", f.syncPeriod))
+	}
+	if f.minSyncPeriod < 0 || f.minSyncPeriod > f.syncPeriod {
+		errs = append(errs, fmt.Errorf("--ipvs-min-sync-period %v: must be 0 or more, and not more than --ipvs-sync-period %v", f.minSyncPeriod, f.syncPeriod))
 	}
 	for name, timeout := range map[string]time.Duration{"tcp": f.tcpTimeout, "tcpfin": f.tcpFinTimeout, "udp": f.udpTimeout} {
 		if timeout < 0 || timeout%time.Second != 0 {
