@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	goruntime "runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,7 +85,9 @@ type Kubelet struct {
 	services      cache.Store
 	servicesKnown chan struct{} // closed when services holds all of them
 	podsKnown     chan struct{} // closed when all pods of the node have been seen
+	node          *node
 	allocatable   corev1.ResourceList
+	started       time.Time
 	starts        *gate // lets few sandboxes and containers start at once
 
 	mu      sync.Mutex
@@ -102,7 +105,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	k.allocatable = node.allocatable()
+	k.node, k.allocatable = node, node.allocatable()
 	if err := k.recover(ctx); err != nil {
 		return err
 	}
@@ -151,7 +154,7 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 		network: newPodNetwork(cfg.CNIConfDir, cfg.CNIBinDir, cfg.CNICacheDir),
 		objects: newObjects(ctx, cfg.Client), tokens: newTokens(cfg.Client),
 		servicesKnown: make(chan struct{}), podsKnown: make(chan struct{}),
-		starts:  newGate(cmp.Or(cfg.ParallelStarts, goruntime.NumCPU())),
+		started: time.Now(), starts: newGate(cmp.Or(cfg.ParallelStarts, goruntime.NumCPU())),
 		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
 	}
 	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
@@ -250,10 +253,17 @@ func (k *Kubelet) begin(pod *corev1.Pod, static bool) *worker {
 	w := newWorker(k, pod)
 	w.static = static
 	k.mu.Lock()
-	k.workers[pod.UID] = w
 	found := k.found[pod.UID]
 	delete(k.found, pod.UID)
+	if found == nil && pod.Status.StartTime == nil { // otherwise an earlier kubelet has taken it
+		w.failure = k.admit(pod, static)
+	}
+	k.workers[pod.UID] = w
 	k.mu.Unlock()
+	if refused := w.failure; refused != nil {
+		slog.Info("Pod is rejected", "pod", podName(pod), "reason", refused.reason, "message", refused.message)
+		k.event(pod, "", corev1.EventTypeWarning, refused.reason, strings.TrimPrefix(refused.message, rejected))
+	}
 	if found != nil {
 		w.adopt(found)
 	}

@@ -164,6 +164,17 @@ func (n *node) remember(node *corev1.Node) bool {
 	return true
 }
 
+// known is the Node as the API server has it, or as it is going to register.
+func (n *node) known() *corev1.Node {
+	n.mu.Lock()
+	registered := n.registered
+	n.mu.Unlock()
+	if registered == nil {
+		return n.object()
+	}
+	return registered
+}
+
 // object is the Node as it registers.
 func (n *node) object() *corev1.Node {
 	labels := map[string]string{

@@ -25,6 +25,8 @@ import (
 //
 //	GET  /healthz                                  ok
 //	GET  /pods                                     the pods of this node, as a PodList
+//	GET  /metrics/resource                         what node, pods and containers use, for metrics-server
+//	GET  /stats/summary                            the same and more, as JSON
 //	GET  /containerLogs/NAMESPACE/POD/CONTAINER    logs
 //	POST /exec/NAMESPACE/POD/CONTAINER             a command in a container
 //	POST /attach/NAMESPACE/POD/CONTAINER           a container's own standard streams
@@ -80,6 +82,8 @@ func (k *Kubelet) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	mux.HandleFunc("GET /pods", k.servePods)
+	mux.HandleFunc("GET /metrics/resource", k.serveResourceMetrics)
+	mux.HandleFunc("GET /stats/summary", k.serveSummary)
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", k.serveLogs)
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", k.serveExec)
 	mux.HandleFunc("/attach/{namespace}/{pod}/{container}", k.serveAttach)
@@ -87,7 +91,18 @@ func (k *Kubelet) routes() http.Handler {
 	return mux
 }
 
-// authorized lets through whoever the API server knows and lets act on nodes/proxy.
+// subresource of nodes is which right a request needs: somebody may read figures who may not run commands.
+func subresource(r *http.Request) string {
+	first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	switch first {
+	case "metrics", "stats":
+		return first
+	default:
+		return "proxy"
+	}
+}
+
+// authorized lets through whoever the API server knows and lets act on that subresource of the node.
 func (k *Kubelet) authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, ok, err := k.authenticate(r)
@@ -107,7 +122,7 @@ func (k *Kubelet) authorized(next http.Handler) http.Handler {
 			return
 		}
 		if !allowed {
-			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[proxy])", user.Username, verb(r)), http.StatusForbidden)
+			http.Error(w, fmt.Sprintf("Forbidden (user=%s, verb=%s, resource=nodes, subresource(s)=[%s])", user.Username, verb(r), subresource(r)), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -148,7 +163,7 @@ func (k *Kubelet) allowed(r *http.Request, user authenticationv1.UserInfo) (bool
 	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 		User: user.Username, Groups: user.Groups, UID: user.UID,
 		ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: verb(r), Version: "v1", Resource: "nodes", Subresource: "proxy", Name: k.cfg.NodeName,
+			Verb: verb(r), Version: "v1", Resource: "nodes", Subresource: subresource(r), Name: k.cfg.NodeName,
 		},
 	}}
 	answer, err := k.client.AuthorizationV1().SubjectAccessReviews().Create(r.Context(), review, metav1.CreateOptions{})

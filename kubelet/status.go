@@ -50,6 +50,9 @@ func podStatus(f facts) corev1.PodStatus {
 	if len(f.nodeIPs) > 0 {
 		status.HostIP = f.nodeIPs[0]
 	}
+	if f.failure != nil && f.failure.rejected {
+		return status // there are no containers to tell of
+	}
 	f.addresses(&status)
 	for i := range f.pod.Spec.InitContainers {
 		status.InitContainerStatuses = append(status.InitContainerStatuses, f.containerStatus(&f.pod.Spec.InitContainers[i]))

@@ -38,7 +38,7 @@ type worker struct {
 	containers map[string]*container
 	volumes    map[string]mounted
 	stale      bool             // a ConfigMap or Secret of the volumes changed
-	failure    *podFailure      // the whole pod failed: deadline exceeded
+	failure    *podFailure      // the whole pod failed: rejected, or deadline exceeded
 	stopped    bool             // all containers ended for good and the sandbox is gone
 	status     corev1.PodStatus // what the API server shall know
 	published  bool             // status was computed at least once
@@ -50,7 +50,10 @@ type worker struct {
 }
 
 // podFailure is why a pod as a whole failed.
-type podFailure struct{ reason, message string }
+type podFailure struct {
+	reason, message string
+	rejected        bool // the node did not even take it
+}
 
 // never is a wait without end: the next wake-up comes from outside.
 const never = time.Duration(1<<63 - 1)
@@ -190,7 +193,7 @@ func (w *worker) over(pod *corev1.Pod) bool {
 	defer w.mu.Unlock()
 	if limit := pod.Spec.ActiveDeadlineSeconds; limit != nil && w.failure == nil {
 		if time.Since(w.startTime.Time) >= time.Duration(*limit)*time.Second && !terminal(pod.Status.Phase) {
-			w.failure = &podFailure{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
+			w.failure = &podFailure{reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline"}
 			w.k.event(pod, "", corev1.EventTypeNormal, "DeadlineExceeded", w.failure.message)
 		}
 	}

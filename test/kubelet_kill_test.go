@@ -80,12 +80,12 @@ type chaos struct {
 
 var chaosNodes = []string{"node-1", "node-2", "node-3"} //nolint:gochecknoglobals // a constant, if Go had such
 
-func newChaos(t *testing.T, lab string, seed uint64) *chaos {
+func newChaos(t *testing.T, lab string, seed uint64, flags ...string) *chaos {
 	t.Helper()
 	c := &chaos{bin: podarium(t), home: t.TempDir(), lab: lab, random: rand.New(rand.NewPCG(seed, 0))}
 	run(t, c.home, c.bin, "down", "--name", lab)
 	t.Cleanup(func() { run(t, c.home, c.bin, "down", "--name", lab) })
-	run(t, c.home, c.bin, "up", "--name", lab)
+	run(t, c.home, c.bin, append([]string{"up", "--name", lab}, flags...)...)
 	var err error
 	if c.client, err = kube.Client("/var/lib/podarium/"+lab+"/admin.conf", "chaos"); err != nil {
 		t.Fatal(err)

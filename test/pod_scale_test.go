@@ -15,7 +15,7 @@ import (
 // TestManyPods: 100 pods at once over three nodes, 200 on one node, and a node
 // whose addresses run out.
 func TestManyPods(t *testing.T) {
-	c := newChaos(t, "test-many", 1)
+	c := newChaos(t, "test-many", 1, "--max-pods=201")
 
 	t.Run("100 at once", func(t *testing.T) {
 		names := c.create(t, "spread", 100)

@@ -32,6 +32,7 @@ func upCommand(ctx context.Context, args []string) error {
 	flags := cli.NewFlagSet("up", upHelp)
 	labNameFlag(flags, &cfg.Name)
 	flags.IntVar(&cfg.Nodes, "nodes", cfg.Nodes, "number of `nodes`")
+	flags.IntVar(&cfg.MaxPods, "max-pods", cfg.MaxPods, "how many `pods` a node takes")
 	flags.StringVar(&cfg.ProxyMode, "proxy-mode", cfg.ProxyMode, "how Services are carried: iptables, nftables, ipvs, userspace, or none")
 	flags.StringVar(&cfg.PodNetwork, "pod-network", cfg.PodNetwork, "how pods of different nodes meet: host-gw (native routing), vxlan (overlay), or none")
 	prefixFlag(flags, &cfg.ClusterCIDR, "cluster-cidr", "`range` of the pods' addresses; a /24 of it for each node")

@@ -212,3 +212,13 @@ func (r *Runtime) PIDNamespace(id string) string {
 	}
 	return "/proc/" + strings.TrimSpace(string(data)) + "/ns/pid"
 }
+
+// NetworkCounters is the file in which the kernel counts what went through the interfaces of a running
+// container's network namespace.
+func (r *Runtime) NetworkCounters(id string) string {
+	data, err := os.ReadFile(filepath.Join(r.bundleDir(id), shim.PidFile))
+	if err != nil {
+		return ""
+	}
+	return "/proc/" + strings.TrimSpace(string(data)) + "/net/dev"
+}

@@ -42,6 +42,7 @@ func Components(cfg Config, number int) []Process {
 	}
 	list = append(list, Process{Process: components.Kubelet(cluster, node).With(
 		"--cgroup-root="+cgroupRoot(cfg, number),
+		"--max-pods="+strconv.Itoa(cfg.MaxPods),
 		"--parallel-pod-starts="+strconv.Itoa(parallelStarts(goruntime.NumCPU(), cfg.Nodes)),
 		"--node-lease-duration=10", // a heartbeat every 2.5 s, for the short grace period
 		"--image-pull-proxy=unix://"+egressSocket,

@@ -28,6 +28,7 @@ type Config struct {
 	NodeNetwork           netip.Prefix `json:"nodeNetwork"`
 	EtcdServers           string       `json:"etcdServers,omitempty"`
 	Verbosity             int          `json:"verbosity"`
+	MaxPods               int          `json:"maxPods"`
 
 	// Egress is where image pulls may go: "any", or "loopback" for registries
 	// on the machine itself.
@@ -51,6 +52,7 @@ func Default() Config {
 		ServiceClusterIPRange: netip.MustParsePrefix("10.96.0.0/12"),
 		NodeNetwork:           netip.MustParsePrefix("192.168.56.0/24"),
 		Verbosity:             2,
+		MaxPods:               110,
 		Egress:                "any",
 	}
 }
@@ -66,10 +68,16 @@ const firstNode = 11
 // maxNodes is what one /24 of pods per node and the node network leave room for.
 const maxNodes = 20
 
+// maxMaxPods is what a node's /24 has room for.
+const maxMaxPods = 253
+
 // Validate tells everything that is wrong at once, each with its flag.
 func (c Config) Validate() error {
 	var errs []error
 	errs = append(errs, ValidName(c.Name))
+	if c.MaxPods < 1 || c.MaxPods > maxMaxPods {
+		errs = append(errs, fmt.Errorf("--max-pods %d: must be 1 to %d", c.MaxPods, maxMaxPods))
+	}
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		errs = append(errs, fmt.Errorf("--nodes %d: must be 1 to %d", c.Nodes, maxNodes))
 	}
