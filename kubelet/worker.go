@@ -198,7 +198,7 @@ func (w *worker) over(pod *corev1.Pod) bool {
 		}
 	}
 	if why := forbiddenSysctl(pod, w.k.cfg.AllowedUnsafeSysctls); why != "" && w.failure == nil && !terminal(pod.Status.Phase) {
-		w.failure = &podFailure{"SysctlForbidden", "Pod was rejected: " + why}
+		w.failure = &podFailure{reason: "SysctlForbidden", message: "Pod was rejected: " + why}
 		w.k.event(pod, "", corev1.EventTypeWarning, "SysctlForbidden", why)
 	}
 	return w.failure != nil || terminal(pod.Status.Phase) || terminal(w.phase())
