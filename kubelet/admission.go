@@ -118,6 +118,15 @@ func rejection(reason, message string) *podFailure {
 // rejected begins the status message; the event does without.
 const rejected = "Pod was rejected: "
 
+// admitSysctls tells why a pod may not run here, were it new or not: status.startTime, by which a pod is taken
+// for an old one, is only what somebody has written.
+func (k *Kubelet) admitSysctls(pod *corev1.Pod) *podFailure {
+	if why := forbiddenSysctl(pod, k.cfg.AllowedUnsafeSysctls); why != "" && !terminal(pod.Status.Phase) {
+		return rejection("SysctlForbidden", why)
+	}
+	return nil
+}
+
 // admit tells why this node does not take a pod that is new to it. The lock is held.
 func (k *Kubelet) admit(pod *corev1.Pod, static bool) *podFailure {
 	r := room{node: k.node.known(), allocatable: k.allocatable}

@@ -255,7 +255,8 @@ func (k *Kubelet) begin(pod *corev1.Pod, static bool) *worker {
 	k.mu.Lock()
 	found := k.found[pod.UID]
 	delete(k.found, pod.UID)
-	if found == nil && pod.Status.StartTime == nil { // otherwise an earlier kubelet has taken it
+	w.failure = k.admitSysctls(pod)
+	if w.failure == nil && found == nil && pod.Status.StartTime == nil { // otherwise an earlier kubelet has taken it
 		w.failure = k.admit(pod, static)
 	}
 	k.workers[pod.UID] = w

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -187,7 +188,7 @@ func (w *worker) sync() time.Duration {
 // earlyStatus is how long a start may take before its progress is published.
 const earlyStatus = time.Second
 
-// over tells whether the pod has come to its end, and notes when it has lived too long or may not live at all.
+// over tells whether the pod has come to its end, and notes when it has lived too long.
 func (w *worker) over(pod *corev1.Pod) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -196,10 +197,6 @@ func (w *worker) over(pod *corev1.Pod) bool {
 			w.failure = &podFailure{reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline"}
 			w.k.event(pod, "", corev1.EventTypeNormal, "DeadlineExceeded", w.failure.message)
 		}
-	}
-	if why := forbiddenSysctl(pod, w.k.cfg.AllowedUnsafeSysctls); why != "" && w.failure == nil && !terminal(pod.Status.Phase) {
-		w.failure = &podFailure{reason: "SysctlForbidden", message: "Pod was rejected: " + why}
-		w.k.event(pod, "", corev1.EventTypeWarning, "SysctlForbidden", why)
 	}
 	return w.failure != nil || terminal(pod.Status.Phase) || terminal(w.phase())
 }
@@ -277,7 +274,7 @@ func (w *worker) mountVolumes(pod *corev1.Pod) error {
 		have, ok := w.volumes[volume.Name]
 		w.mu.Unlock()
 		old := !have.refresh.IsZero() && time.Now().After(have.refresh)
-		if ok && !old && !stale && volume.DownwardAPI == nil {
+		if ok && !old && !stale && !tellsOfPod(volume) {
 			continue
 		}
 		made, err := writer.volume(w.alive, volume)
@@ -292,6 +289,14 @@ func (w *worker) mountVolumes(pod *corev1.Pod) error {
 		w.mu.Unlock()
 	}
 	return nil
+}
+
+// tellsOfPod: the files may be other ones when the pod's labels or annotations are.
+func tellsOfPod(volume *corev1.Volume) bool {
+	if volume.Projected == nil {
+		return volume.DownwardAPI != nil
+	}
+	return slices.ContainsFunc(volume.Projected.Sources, func(s corev1.VolumeProjection) bool { return s.DownwardAPI != nil })
 }
 
 // contentChanged is called when a ConfigMap or Secret of this pod is not what it was.
