@@ -168,9 +168,10 @@ func keepParts(kind *resource.Kind, obj, current resource.Object, subresource st
 		*obj.(*corev1.Pod) = *before.(*corev1.Pod)
 		obj.(*corev1.Pod).Spec.EphemeralContainers = wanted
 	case "approval": // the decision on a certificate signing request
-		wanted := obj.(*certificatesv1.CertificateSigningRequest).Status.Conditions
-		*obj.(*certificatesv1.CertificateSigningRequest) = *before.(*certificatesv1.CertificateSigningRequest)
-		obj.(*certificatesv1.CertificateSigningRequest).Status.Conditions = wanted
+		csr, old := obj.(*certificatesv1.CertificateSigningRequest), before.(*certificatesv1.CertificateSigningRequest)
+		wanted := csr.Status.Conditions
+		csr.Spec, csr.Status = old.Spec, old.Status
+		csr.Status.Conditions = wanted
 	case "status":
 		copyField(obj, before, "Spec")
 		obj.SetOwnerReferences(before.GetOwnerReferences())
