@@ -38,7 +38,7 @@ var EventsEvent = &Kind{
 	Namespaced: true, Prefix: Event.Prefix,
 	New:            func() Object { return &eventsv1.Event{} },
 	NewList:        func() runtime.Object { return &eventsv1.EventList{} },
-	Fields:         Event.Fields,
+	Fields:         selectable(eventsFields),
 	TTL:            Event.TTL,
 	CreateOnUpdate: true,
 	Columns:        eventColumns,
@@ -84,7 +84,16 @@ func eventFields(e *corev1.Event) fields.Set {
 		"involvedObject.kind": o.Kind, "involvedObject.namespace": o.Namespace, "involvedObject.name": o.Name, "involvedObject.uid": string(o.UID),
 		"involvedObject.apiVersion": o.APIVersion, "involvedObject.resourceVersion": o.ResourceVersion, "involvedObject.fieldPath": o.FieldPath,
 		"reason": e.Reason, "reportingComponent": e.ReportingController, "source": source, "type": e.Type,
+	}
+}
+
+// eventsFields are those of the group events.k8s.io.
+func eventsFields(e *corev1.Event) fields.Set {
+	o := e.InvolvedObject
+	return fields.Set{
 		"regarding.kind": o.Kind, "regarding.namespace": o.Namespace, "regarding.name": o.Name, "regarding.uid": string(o.UID),
+		"regarding.apiVersion": o.APIVersion, "regarding.resourceVersion": o.ResourceVersion, "regarding.fieldPath": o.FieldPath,
+		"reason": e.Reason, "reportingController": e.ReportingController, "type": e.Type,
 	}
 }
 
