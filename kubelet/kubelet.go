@@ -106,6 +106,9 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	k.node, k.allocatable = node, node.allocatable()
+	if err := awaitLeftPlugins(ctx, cfg.CNIBinDir); err != nil {
+		return err
+	}
 	if err := k.recover(ctx); err != nil {
 		return err
 	}
