@@ -2,7 +2,6 @@ package store
 
 import (
 	"slices"
-	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,8 +21,7 @@ type cache struct {
 // table is one resource: all keys with one prefix.
 type table struct {
 	prefix   string
-	keys     []string // sorted: a list's order
-	objects  map[string]entry
+	entries  []entry // sorted by key: a list's order
 	watchers map[*Watcher]struct{}
 
 	// history holds the last changes, oldest first, so that a client that
@@ -46,7 +44,7 @@ const historyLength = 512
 func newCache(prefixes []string) *cache {
 	c := &cache{tables: map[string]*table{}, early: map[int64][]change{}, loading: true}
 	for _, p := range prefixes {
-		c.tables[p] = &table{prefix: p, objects: map[string]entry{}, watchers: map[*Watcher]struct{}{}}
+		c.tables[p] = &table{prefix: p, watchers: map[*Watcher]struct{}{}}
 	}
 	return c
 }
@@ -76,13 +74,12 @@ func (c *cache) replace(entries []entry, revision int64) {
 	defer c.mu.Unlock()
 	c.endWatchers()
 	for _, t := range c.tables {
-		t.keys, t.objects, t.history, t.floor = nil, map[string]entry{}, nil, revision
+		t.entries, t.history, t.floor = nil, nil, revision
 	}
 	for _, e := range entries { // sorted by key, as etcd gives them
 		prefix, _ := c.prefixOf(e.key)
 		t := c.tables[prefix]
-		t.keys = append(t.keys, e.key)
-		t.objects[e.key] = e
+		t.entries = append(t.entries, e)
 	}
 	for early := range c.early {
 		if early <= revision {
@@ -107,14 +104,14 @@ func (c *cache) put(e entry) {
 		return
 	}
 	t := c.tables[prefix]
-	old, exists := t.objects[e.key]
-	t.objects[e.key] = e
+	i, exists := t.find(e.key)
 	if exists {
-		t.record(Event{Type: Modified, Object: e.object, Previous: old.object, Revision: e.revision})
+		old := t.entries[i].object
+		t.entries[i] = e
+		t.record(Event{Type: Modified, Object: e.object, Previous: old, Revision: e.revision})
 		return
 	}
-	i := sort.SearchStrings(t.keys, e.key)
-	t.keys = slices.Insert(t.keys, i, e.key)
+	t.entries = slices.Insert(t.entries, i, e)
 	t.record(Event{Type: Added, Object: e.object, Revision: e.revision})
 }
 
@@ -126,16 +123,38 @@ func (c *cache) remove(key string, revision int64) {
 		return
 	}
 	t := c.tables[prefix]
-	old, exists := t.objects[key]
+	i, exists := t.find(key)
 	if !exists {
 		return
 	}
-	delete(t.objects, key)
-	i := sort.SearchStrings(t.keys, key)
-	t.keys = slices.Delete(t.keys, i, i+1)
-	last := old.object.DeepCopyObject().(Object)
+	old := t.entries[i].object
+	t.entries = slices.Delete(t.entries, i, i+1)
+	last := old.DeepCopyObject().(Object)
 	last.SetResourceVersion(formatRevision(revision))
-	t.record(Event{Type: Deleted, Object: last, Previous: old.object, Revision: revision})
+	t.record(Event{Type: Deleted, Object: last, Previous: old, Revision: revision})
+}
+
+// find is where key is, or where it belongs.
+func (t *table) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(t.entries, key, func(e entry, key string) int { return strings.Compare(e.key, key) })
+}
+
+// below are the objects whose keys begin with under, in key order. under is the
+// table's prefix, or that and a namespace: "/registry/pods/default/".
+func (t *table) below(under string) []Object {
+	first, _ := t.find(under)
+	end := len(t.entries)
+	if under != t.prefix {
+		end = first
+		for end < len(t.entries) && strings.HasPrefix(t.entries[end].key, under) {
+			end++
+		}
+	}
+	objects := make([]Object, 0, end-first)
+	for _, e := range t.entries[first:end] {
+		objects = append(objects, e.object)
+	}
+	return objects
 }
 
 // record keeps an event for those who resume and hands it to those who watch.
@@ -166,24 +185,19 @@ func (c *cache) get(key string) (entry, bool) {
 	}
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	e, ok := c.tables[prefix].objects[key]
-	return e, ok
+	t := c.tables[prefix]
+	i, ok := t.find(key)
+	if !ok {
+		return entry{}, false
+	}
+	return t.entries[i], true
 }
 
-// list returns the objects whose key begins with under, in key order. under is
-// a table's prefix, or that and a namespace: "/registry/pods/default/".
+// list returns the objects below under, and the revision they were read at.
 func (c *cache) list(prefix, under string) ([]Object, int64) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
-	t := c.tables[prefix]
-	var objects []Object
-	if under == prefix {
-		objects = make([]Object, 0, len(t.keys))
-	}
-	for i := sort.SearchStrings(t.keys, under); i < len(t.keys) && strings.HasPrefix(t.keys[i], under); i++ {
-		objects = append(objects, t.objects[t.keys[i]].object)
-	}
-	return objects, c.revision
+	return c.tables[prefix].below(under), c.revision
 }
 
 // endWatchers is called under the lock.

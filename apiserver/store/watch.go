@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 )
 
@@ -146,13 +145,7 @@ func (s *Store) WatchList(ctx context.Context, prefix, under string, minimum int
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.tables[prefix]
-	var objects []Object
-	for _, key := range t.keys {
-		if strings.HasPrefix(key, under) {
-			objects = append(objects, t.objects[key].object)
-		}
-	}
-	return objects, c.revision, c.newWatcher(t, c.revision), nil
+	return t.below(under), c.revision, c.newWatcher(t, c.revision), nil
 }
 
 func (c *cache) newWatcher(t *table, after int64) *Watcher {

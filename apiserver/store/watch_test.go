@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -169,5 +170,30 @@ func TestGiveUpWaiting(t *testing.T) {
 	s.cache.giveUp(s.cache.whenReached(99))
 	if n := len(s.cache.waiters); n > 0 {
 		t.Errorf("%d still wait", n)
+	}
+}
+
+// A list has the objects of one namespace, in the order of their names, also
+// when another namespace's name begins the same.
+func TestListBelow(t *testing.T) {
+	s := storeAt(10)
+	for i, key := range []string{"web/b", "web-2/a", "web/a", "db/z", "web/c"} {
+		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: key}}
+		s.cache.told(int64(11+i), []change{{key: table1 + key, object: cm}})
+	}
+	s.cache.told(16, []change{{key: table1 + "web/c"}, {key: table1 + "web/never"}})
+	for under, want := range map[string]string{
+		"": "db/z web-2/a web/a web/b", "web/": "web/a web/b", "db/": "db/z", "nothing/": "",
+	} {
+		var got []string
+		for _, obj := range s.CachedList(table1, table1+under) {
+			got = append(got, obj.GetName())
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("below %q: %q, want %q", under, got, want)
+		}
+	}
+	if _, ok := s.Cached(table1 + "web/c"); ok {
+		t.Error("what is deleted is still there")
 	}
 }
