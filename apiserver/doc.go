@@ -18,12 +18,13 @@
 //	                                Prepare, Validate                        403 422
 //	allocate       allocate.go      Services: ClusterIP and node ports
 //	Modify         store/modify.go  compare-and-swap in an etcd transaction      409
-//	respond        respond.go       JSON, YAML, protobuf; object, metadata, table
+//	respond        respond.go       JSON, YAML, protobuf; object, metadata, table;
+//	               answer.go        compressed when it is long
 //
-// Meanwhile etcd tells the store's one watch about the write, the copy in
-// memory follows (store/cache.go), and every client that watches Deployments
-// gets a MODIFIED event (watch.go). That is how the controller manager learns
-// of it: nobody is called, everybody watches.
+// When etcd has confirmed the write, the copy in memory follows
+// (store/order.go; other servers learn of it from their watch on etcd), and every
+// client that watches Deployments gets a MODIFIED event (watch.go). That is how
+// the controller manager learns of it: nobody is called, everybody watches.
 //
 // Reading is shorter: get and list (read.go) come from the copy in memory,
 // after making sure that it is not behind.

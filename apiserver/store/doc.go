@@ -12,7 +12,9 @@
 //
 //   - One watch. A single etcd watch on /registry/ feeds a copy of everything
 //     in memory. Lists, gets and any number of API watches are answered from
-//     this copy, so etcd's work does not grow with the number of clients.
+//     this copy, so etcd's work does not grow with the number of clients. What
+//     this server itself writes goes into the copy as soon as etcd has confirmed
+//     it, if its turn has come (order.go).
 //
 //   - One revision. etcd counts every write to any key: 1, 2, 3… An object's
 //     resourceVersion is the revision that wrote it; a list's is the revision
