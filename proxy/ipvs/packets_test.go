@@ -386,26 +386,32 @@ func socketSCTP(address string) (*os.File, unix.Sockaddr, error) {
 }
 
 // TestAffinityEnds: a client keeps its endpoint for the timeout, counted from
-// its last connection, and not longer. UDP, whose connections the kernel
-// forgets after a second here; those of TCP it knows for two minutes.
+// its last connection, and then some: the kernel remembers the client as long as
+// one of its connections, which for UDP is a second here, and for TCP ten after a
+// reset; and when the timeout ends before, it looks again a minute later.
 func TestAffinityEnds(t *testing.T) {
 	t.Parallel()
-	n, pods := newPods(t)
-	cfg := n.backend.cfg
-	cfg.UDPTimeout = time.Second
-	n.restart(t, cfg)
-	n.sync(t, web("UDP", "sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}", podB, podC))
-	first := who(t, pods[0], "udp")
-	for range 6 {
-		if heard := who(t, pods[0], "udp"); heard != first {
-			t.Fatalf("first %s, then %s", first, heard)
-		}
+	for network, silence := range map[string]time.Duration{"udp": 12 * time.Second, "tcp": 75 * time.Second} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			n, pods := newPods(t)
+			cfg := n.backend.cfg
+			cfg.UDPTimeout = time.Second
+			n.restart(t, cfg)
+			n.sync(t, web(strings.ToUpper(network), "sessionAffinity: ClientIP\n  sessionAffinityConfig: {clientIP: {timeoutSeconds: 10}}", podB, podC))
+			first := who(t, pods[0], network)
+			for range 6 {
+				if heard := who(t, pods[0], network); heard != first {
+					t.Fatalf("first %s, then %s", first, heard)
+				}
+			}
+			// In turns: when the kernel has forgotten the client, it is the other's.
+			eventually(t, "the client is forgotten", func() bool {
+				time.Sleep(silence) // it must not ask meanwhile
+				return who(t, pods[0], network) != first
+			})
+		})
 	}
-	// In turns: when the kernel has forgotten the client, it is the other's.
-	eventually(t, "the client is forgotten", func() bool {
-		time.Sleep(12 * time.Second) // it must not ask meanwhile
-		return who(t, pods[0], "udp") != first
-	})
 }
 
 // TestTheNodesOwnPortsAreNotTheServices: a Service's address is one of the

@@ -8,13 +8,14 @@ import (
 	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/ipvs"
 	"github.com/podarium/podarium/proxy/nftables"
 )
 
 // TestCleanupOfAllModes: --cleanup on a node where one mode has run leaves
 // nothing of it, and everything of others, whoever runs it.
 func TestCleanupOfAllModes(t *testing.T) {
-	for _, mode := range []string{"iptables", "nftables", "userspace"} {
+	for mode := range strings.SplitSeq(*modes, ",") {
 		t.Run(mode, func(t *testing.T) {
 			nstest.Enter(t)
 			nstest.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "wire")
@@ -32,14 +33,17 @@ func TestCleanupOfAllModes(t *testing.T) {
 			if err := backend.Sync(context.Background(), model.Snapshot()); err != nil {
 				t.Fatal(err)
 			}
-			if ruleset := nstest.Run(t, "nft", "list", "ruleset"); !strings.Contains(ruleset, "10.96.0.20") {
-				t.Fatalf("the Service is not there:\n%s", ruleset)
+			// ipvs mode has it as an address, the others in rules.
+			if there := nstest.Run(t, "nft", "list", "ruleset") + nstest.Run(t, "ip", "addr"); !strings.Contains(there, "10.96.0.20") {
+				t.Fatalf("the Service is not there:\n%s", there)
 			}
-			if err := iptables.Cleanup(context.Background()); err != nil {
-				t.Fatal(err)
+			for _, cleanup := range []func(context.Context) error{ipvs.Cleanup, iptables.Cleanup, nftables.Cleanup} {
+				if err := cleanup(context.Background()); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if err := nftables.Cleanup(context.Background()); err != nil {
-				t.Fatal(err)
+			if addresses := nstest.Run(t, "ip", "addr"); strings.Contains(addresses, "10.96.0.20") || strings.Contains(addresses, "kube-ipvs0") {
+				t.Errorf("left:\n%s", addresses)
 			}
 			if after := rulesOf(nstest.Run(t, "nft", "list", "ruleset")); after != rulesOf(before) {
 				t.Errorf("left:\n%s\nwant:\n%s", after, rulesOf(before))

@@ -81,6 +81,7 @@ func testMode(t *testing.T, mode string) {
 	n := newNetwork(t)
 	for _, p := range pods {
 		serve(t, n[p.name].Path(), p.name, p.ip, mainPort, secondPort)
+		serveSCTP(t, n[p.name].Path(), p.name, p.ip, mainPort)
 	}
 	serve(t, n["world"].Path(), "balancer", balancerIP, 80)
 	var proxies []*node

@@ -48,11 +48,20 @@ func withIPVS(expected map[string]cells, inIPVS cells) map[string]cells {
 func addressRows() []row {
 	podB := slice(endpoint("pod-b"))
 	udp := withPorts(slice(endpoint("pod-b")), port("", corev1.ProtocolUDP, mainPort))
+	sctp := withPorts(slice(endpoint("pod-b")), port("", corev1.ProtocolSCTP, mainPort))
 	twoPorts := withPorts(slice(endpoint("pod-b")), port("main", corev1.ProtocolTCP, mainPort), port("other", corev1.ProtocolTCP, secondPort))
 	both := withPorts(slice(endpoint("pod-b")), port("main", corev1.ProtocolTCP, mainPort), port("same", corev1.ProtocolUDP, secondPort))
 	return []row{
 		{name: "F1 ClusterIP, TCP", service: service(), slice: podB, to: clusterIP, expected: byMode(toPodB, proxyToPodB)},
 		{name: "F1 ClusterIP, UDP", service: service(protocol(corev1.ProtocolUDP)), slice: udp, to: "udp 10.96.0.20:80", expected: byMode(toPodB, proxyToPodB)},
+		{
+			name: "F1 ClusterIP, SCTP", service: service(protocol(corev1.ProtocolSCTP)), slice: sctp, to: "sctp 10.96.0.20:80",
+			expected: byMode(toPodB, refused), // userspace mode is older than SCTP in Kubernetes
+		},
+		{
+			name: "F1 NodePort, SCTP", service: service(protocol(corev1.ProtocolSCTP), nodePort), slice: sctp, to: "sctp 192.168.56.11:30080",
+			expected: byMode(throughNode1, refused),
+		},
 		{
 			name: "F1 ClusterIP, two endpoints", service: service(), slice: slice(endpoint("pod-b"), endpoint("pod-d")), to: clusterIP,
 			expected: byMode(

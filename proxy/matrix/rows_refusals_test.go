@@ -43,7 +43,7 @@ func refusalRows() []row {
 
 // features are what the rows must be about.
 var features = []string{
-	"F1 ClusterIP, TCP", "F1 ClusterIP, UDP", "F1 multi-port", "F1 same port on TCP and UDP", "F1 NodePort", "F1 LoadBalancer status IP",
+	"F1 ClusterIP, TCP", "F1 ClusterIP, UDP", "F1 ClusterIP, SCTP", "F1 NodePort, SCTP", "F1 multi-port", "F1 same port on TCP and UDP", "F1 NodePort", "F1 LoadBalancer status IP",
 	"F1 LoadBalancer, ipMode Proxy", "F1 externalIPs", "F1 ExternalName", "F1 headless", "F1 label service-proxy-name", "F1 label headless",
 	"F2 sessionAffinity ClientIP", "F2 sessionAffinity switched", "F2 internalTrafficPolicy", "F2 externalTrafficPolicy Local",
 	"F2 healthCheckNodePort", "F2 loadBalancerSourceRanges", "F2 trafficDistribution PreferSameZone", "F2 trafficDistribution PreferSameNode",

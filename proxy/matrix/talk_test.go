@@ -104,6 +104,8 @@ func ask(path, to string, wait time.Duration) string {
 		heard, err = askTCP(ctx, path, address)
 	case "udp":
 		heard, err = askUDP(ctx, path, address)
+	case "sctp":
+		heard, err = askSCTP(ctx, path, address)
 	case "http":
 		heard, err = askHTTP(ctx, path, address)
 	default:
