@@ -16,11 +16,15 @@ import (
 
 // stream is what the test binary is to do with bytes, in a pod's namespace (see
 // TestMain): "serve ADDRESS" takes them from one connection, "send ADDRESS" sends
-// them for a second and prints how many megabytes that were.
+// them for a second and prints how many megabytes that were, "echo ADDRESS" sends
+// back each UDP packet.
 const stream = "PODARIUM_TEST_STREAM"
 
 func streamBytes(order string) error {
 	what, address, _ := strings.Cut(order, " ")
+	if what == "echo" {
+		return echoPackets(address)
+	}
 	if what == "serve" {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
@@ -53,6 +57,23 @@ func streamBytes(order string) error {
 	}
 	fmt.Printf("%.0f\n", float64(sent)/time.Since(began).Seconds()/1e6)
 	return nil
+}
+
+func echoPackets(address string) error {
+	conn, err := net.ListenPacket("udp", address)
+	if err != nil {
+		return err
+	}
+	packet := make([]byte, 1500)
+	for {
+		n, from, err := conn.ReadFrom(packet)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.WriteTo(packet[:n], from); err != nil {
+			return err
+		}
+	}
 }
 
 // BenchmarkThroughput: one TCP connection from pod to pod, on one node and across
