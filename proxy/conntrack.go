@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -17,12 +18,15 @@ import (
 type flow struct {
 	service  netip.Addr // the destination the client used; not valid: any
 	port     uint16
-	endpoint netip.Addr // where DNAT sent it; not valid: nowhere, it was never translated
+	endpoint netip.AddrPort          // where DNAT sent it; not valid: nowhere, it was never translated
+	except   map[netip.AddrPort]bool // not nil: DNAT sent it anywhere but to these
 }
 
 // staleFlows compares two snapshots: endpoints of UDP Services which do not
 // answer any more, and Services which had none and have some now (a client that
-// asked too early has an entry without translation). An endpoint that gets
+// asked too early has an entry without translation). The first snapshot after a
+// start has nothing to compare with: what ended while no proxy ran is what leads
+// to no endpoint of today. An endpoint that gets
 // nothing new but still answers keeps its flows: without them, the answers that
 // are on their way would reach nobody.
 func staleFlows(before, after *Snapshot) []flow {
@@ -40,13 +44,13 @@ func staleFlows(before, after *Snapshot) []flow {
 				delete(now, old.Name) // not UDP, or nothing has changed
 				continue
 			}
-			var alive map[netip.Addr]bool
+			var alive map[netip.AddrPort]bool
 			if still {
 				alive = answering(p)
 			}
-			for addr := range answering(old) {
-				if !alive[addr] {
-					flows = append(flows, flowsOf(old, addr)...)
+			for endpoint := range answering(old) {
+				if !alive[endpoint] {
+					flows = append(flows, flowsOf(old, flow{endpoint: endpoint})...)
 				}
 			}
 			if len(old.Reachable()) > 0 {
@@ -56,7 +60,10 @@ func staleFlows(before, after *Snapshot) []flow {
 	}
 	for _, p := range now { // had no endpoints before
 		if len(p.Reachable()) > 0 {
-			flows = append(flows, flowsOf(p, netip.Addr{})...)
+			flows = append(flows, flowsOf(p, flow{})...)
+		}
+		if before == nil {
+			flows = append(flows, flowsOf(p, flow{except: answering(p)})...)
 		}
 	}
 	return flows
@@ -73,33 +80,39 @@ func drainingFlows(snapshot *Snapshot) []flow {
 			continue
 		}
 		for _, e := range p.Draining() {
-			flows = append(flows, flowsOf(p, e.Address.Addr())...)
+			flows = append(flows, flowsOf(p, flow{endpoint: e.Address})...)
 		}
 	}
 	return flows
 }
 
-// answering are the addresses from which a client may still hear.
-func answering(p *Port) map[netip.Addr]bool {
-	set := map[netip.Addr]bool{}
+// answering are the endpoints from which a client may still hear. A pod's other
+// port is another endpoint.
+func answering(p *Port) map[netip.AddrPort]bool {
+	set := map[netip.AddrPort]bool{}
 	for _, e := range slices.Concat(p.Reachable(), p.answering) {
-		set[e.Address.Addr()] = true
+		set[e.Address] = true
 	}
 	return set
 }
 
-// flowsOf are the ways to an endpoint: each address of the Service, and the
-// node port on any address.
-func flowsOf(p *Port, endpoint netip.Addr) []flow {
-	list := []flow{{p.ClusterIP, p.Port, endpoint}}
+// flowsOf are the ways by which a client came to where a flow leads: each
+// address of the Service, and the node port on any address.
+func flowsOf(p *Port, leads flow) []flow {
+	var list []flow
+	from := func(service netip.Addr, port uint16) {
+		leads.service, leads.port = service, port
+		list = append(list, leads)
+	}
+	from(p.ClusterIP, p.Port)
 	for _, ip := range p.ExternalIPs {
-		list = append(list, flow{ip, p.Port, endpoint})
+		from(ip, p.Port)
 	}
 	for _, ip := range p.LoadBalancerIPs {
-		list = append(list, flow{ip, p.Port, endpoint})
+		from(ip, p.Port)
 	}
 	if p.NodePort != 0 {
-		list = append(list, flow{netip.Addr{}, p.NodePort, endpoint})
+		from(netip.Addr{}, p.NodePort)
 	}
 	return list
 }
@@ -145,16 +158,32 @@ func (f flowFilter) MatchConntrackFlow(entry *netlink.ConntrackFlow) bool {
 }
 
 func matches(flows []flow, entry *netlink.ConntrackFlow) bool {
-	original, _ := netip.AddrFromSlice(entry.Forward.DstIP)
-	answering, _ := netip.AddrFromSlice(entry.Reverse.SrcIP)
-	original, answering = original.Unmap(), answering.Unmap()
+	asked := endOf(entry.Forward.DstIP, entry.Forward.DstPort)
+	answers := endOf(entry.Reverse.SrcIP, entry.Reverse.SrcPort)
 	for _, want := range flows {
-		if entry.Forward.DstPort != want.port || want.service.IsValid() && original != want.service {
+		if asked.Port() != want.port || want.service.IsValid() && asked.Addr() != want.service {
 			continue
 		}
-		if want.endpoint.IsValid() && answering == want.endpoint || !want.endpoint.IsValid() && answering == original {
+		if want.leadsTo(asked, answers) {
 			return true
 		}
 	}
 	return false
+}
+
+// leadsTo: a client that asked there, by the Service, is answered from where
+// this flow leads.
+func (f flow) leadsTo(asked, answers netip.AddrPort) bool {
+	switch {
+	case f.except != nil:
+		return answers != asked && !f.except[answers]
+	case f.endpoint.IsValid():
+		return answers == f.endpoint
+	}
+	return answers == asked
+}
+
+func endOf(ip net.IP, port uint16) netip.AddrPort {
+	addr, _ := netip.AddrFromSlice(ip)
+	return netip.AddrPortFrom(addr.Unmap(), port)
 }
