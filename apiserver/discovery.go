@@ -143,21 +143,12 @@ func plainResources(k *resource.Kind) []metav1.APIResource {
 		Name: k.Plural, SingularName: k.Singular, Namespaced: k.Namespaced, Kind: k.Kind, Verbs: verbs(k),
 		ShortNames: k.ShortNames, Categories: k.Categories, StorageVersionHash: versionHash(k),
 	}}
-	for _, sub := range subresources(k) {
+	for _, sub := range k.Parts() {
 		list = append(list, metav1.APIResource{
 			Name: k.Plural + "/" + sub.Name, Namespaced: k.Namespaced, Kind: sub.Kind, Verbs: sub.Verbs,
 			Group: sub.GroupVersion.Group, Version: sub.GroupVersion.Version,
 		})
 	}
-	return list
-}
-
-func subresources(k *resource.Kind) []resource.Subresource {
-	list := slices.Clone(k.Subresources)
-	if k.Status {
-		list = append(list, resource.Subresource{Name: "status", Kind: k.Kind, Verbs: []string{"get", "patch", "update"}})
-	}
-	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
 	return list
 }
 

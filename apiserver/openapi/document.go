@@ -63,24 +63,56 @@ func addPaths(paths map[string]any, types *schemas, k *resource.Kind) {
 	if k.Namespaced {
 		collection = base + "/namespaces/{namespace}/" + k.Plural
 		scope = append(scope, parameter(types, "namespace", "path", "string"))
-		paths[all] = map[string]any{"get": operation(types, k, "list", list, "")}
+		paths[all] = map[string]any{"get": operation(types, k.GVK(), operationID(k, "list")+"ForAllNamespaces", "list", list, "")}
 	}
 	paths[collection] = map[string]any{
-		"get":        operation(types, k, "list", list, ""),
-		"post":       operation(types, k, "post", object, object),
-		"delete":     operation(types, k, "deletecollection", "", ""),
+		"get":        operation(types, k.GVK(), operationID(k, "list"), "list", list, ""),
+		"post":       operation(types, k.GVK(), operationID(k, "post"), "post", object, object),
+		"delete":     operation(types, k.GVK(), operationID(k, "deletecollection"), "deletecollection", "", ""),
 		"parameters": scope,
 	}
-	paths[collection+"/{name}"] = map[string]any{
-		"get":        operation(types, k, "get", object, ""),
-		"put":        operation(types, k, "put", object, object),
-		"patch":      operation(types, k, "patch", object, ""),
-		"delete":     operation(types, k, "delete", "", ""),
-		"parameters": append(scope, parameter(types, "name", "path", "string")),
+	item, named := collection+"/{name}", append(scope, parameter(types, "name", "path", "string"))
+	paths[item] = map[string]any{
+		"get":        operation(types, k.GVK(), operationID(k, "get"), "get", object, ""),
+		"put":        operation(types, k.GVK(), operationID(k, "put"), "put", object, object),
+		"patch":      operation(types, k.GVK(), operationID(k, "patch"), "patch", object, ""),
+		"delete":     operation(types, k.GVK(), operationID(k, "delete"), "delete", "", ""),
+		"parameters": named,
+	}
+	for _, part := range k.Parts() {
+		paths[item+"/"+part.Name] = partOperations(types, k, part, named)
 	}
 }
 
-func operation(types *schemas, k *resource.Kind, action, answer, body string) map[string]any {
+// methods are the HTTP methods of verbs.
+var methods = map[string]string{"get": "get", "create": "post", "update": "put", "patch": "patch", "delete": "delete"}
+
+// partOperations describes a path below an object: status, scale, exec. What
+// leads to a container or a Service is neither read nor written, but connected.
+func partOperations(types *schemas, k *resource.Kind, part resource.Subresource, parameters []any) map[string]any {
+	operations := map[string]any{"parameters": parameters}
+	gvk := part.GVK(k)
+	connects := strings.HasSuffix(part.Kind, "Options")
+	model := ""
+	if !connects && part.Name != "log" { // a log is text
+		model = types.named(gvk)
+	}
+	for _, verb := range part.Verbs {
+		method := methods[verb]
+		action, body := method, ""
+		if connects {
+			action = "connect"
+		}
+		if method == "post" || method == "put" {
+			body = model
+		}
+		id := operationID(k, method) + strings.ToUpper(part.Name[:1]) + part.Name[1:]
+		operations[method] = operation(types, gvk, id, action, model, body)
+	}
+	return operations
+}
+
+func operation(types *schemas, gvk schema.GroupVersionKind, id, action, answer, body string) map[string]any {
 	parameters := []any{parameter(types, "pretty", "query", "string")}
 	switch action {
 	case "post", "put", "patch":
@@ -97,9 +129,9 @@ func operation(types *schemas, k *resource.Kind, action, answer, body string) ma
 		parameters = append(parameters, parameter(types, "limit", "query", "integer"), parameter(types, "watch", "query", "boolean"))
 	}
 	op := map[string]any{
-		"operationId":                     operationID(k, action),
+		"operationId":                     id,
 		"x-kubernetes-action":             action,
-		"x-kubernetes-group-version-kind": nameOf(k.GVK()),
+		"x-kubernetes-group-version-kind": nameOf(gvk),
 	}
 	ok := map[string]any{"description": "OK"}
 	if types.v2 {

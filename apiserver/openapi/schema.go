@@ -4,8 +4,11 @@ import (
 	"reflect"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	smd "sigs.k8s.io/structured-merge-diff/v6/schema"
+
+	"github.com/podarium/podarium/apiserver/resource"
 )
 
 // Schema is a JSON schema as far as Kubernetes uses it. References are written
@@ -48,6 +51,7 @@ type schemas struct {
 	byName map[string]*Schema
 	rules  *smd.Schema
 	enums  map[string][]word // of types that are enums
+	scheme *runtime.Scheme
 }
 
 func newSchemas(v2 bool) (*schemas, error) {
@@ -55,7 +59,7 @@ func newSchemas(v2 bool) (*schemas, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &schemas{prefix: "#/components/schemas/", v2: v2, byName: map[string]*Schema{}, rules: mergeRules(), enums: words}
+	s := &schemas{prefix: "#/components/schemas/", v2: v2, byName: map[string]*Schema{}, rules: mergeRules(), enums: words, scheme: resource.NewScheme()}
 	if v2 {
 		s.prefix = "#/definitions/"
 	}
@@ -68,6 +72,15 @@ func (s *schemas) add(obj any, gvk schema.GroupVersionKind) (ref string) {
 	name := s.define(t)
 	s.byName[name].Kinds = []kindName{nameOf(gvk)}
 	return s.prefix + name
+}
+
+// named describes a type that is no resource of its own, such as Scale.
+func (s *schemas) named(gvk schema.GroupVersionKind) (ref string) {
+	obj, err := s.scheme.New(gvk)
+	if err != nil {
+		return ""
+	}
+	return s.add(obj, gvk)
 }
 
 // define makes the schema of a struct type once and returns its name.

@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -150,6 +152,25 @@ func (k *Kind) HasSubresource(name string) bool {
 		}
 	}
 	return false
+}
+
+// Parts are all subresources, in the order of their names.
+func (k *Kind) Parts() []Subresource {
+	list := slices.Clone(k.Subresources)
+	if k.Status {
+		list = append(list, Subresource{Name: "status", Kind: k.Kind, Verbs: []string{"get", "patch", "update"}})
+	}
+	slices.SortFunc(list, func(a, b Subresource) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// GVK is the full name of what is read or written at this part of a k. Where no
+// group is said, it is k's own.
+func (s Subresource) GVK(k *Kind) schema.GroupVersionKind {
+	if s.GroupVersion.Empty() {
+		return k.GroupVersion.WithKind(s.Kind)
+	}
+	return s.GroupVersion.WithKind(s.Kind)
 }
 
 // Stored is the kind under which the objects are kept.
