@@ -14,11 +14,11 @@ import (
 // The jump stands at the end of FORWARD: what somebody forbids by a rule before
 // it stays forbidden.
 func SyncForward(ctx context.Context, pods netip.Prefix) error {
-	saved, err := iptables.IPv4.Save(ctx, "filter")
+	rules, _, err := iptables.IPv4.List(ctx, "filter", "FORWARD")
 	if err != nil {
 		return err
 	}
-	text := forwardRules(pods, strings.Contains(string(saved), forwardJump+"\n"))
+	text := forwardRules(pods, strings.Contains(rules, forwardJump+"\n"))
 	if err := iptables.IPv4.Restore(ctx, []byte(text)); err != nil {
 		return fmt.Errorf("write forward rules: %w", err)
 	}

@@ -15,11 +15,11 @@ import (
 // cluster (other pods, all nodes) the pod's own address stays, so that the
 // other side sees who is talking.
 func SyncMasquerade(ctx context.Context, pods netip.Prefix, inside []netip.Prefix) error {
-	saved, err := iptables.IPv4.Save(ctx, "nat")
+	rules, _, err := iptables.IPv4.List(ctx, "nat", "POSTROUTING")
 	if err != nil {
 		return err
 	}
-	text := masqueradeRules(pods, inside, strings.Contains(string(saved), jumpRule(pods)+"\n"))
+	text := masqueradeRules(pods, inside, strings.Contains(rules, jumpRule(pods)+"\n"))
 	if err := iptables.IPv4.Restore(ctx, []byte(text)); err != nil {
 		return fmt.Errorf("write masquerade rules: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -98,11 +97,11 @@ func removePortals(ctx context.Context) error {
 // names. It has no canary, and those two have one in each of their tables.
 func removeCanaryModes(ctx context.Context) error {
 	for _, table := range []string{"nat", "mangle"} {
-		saved, err := iptablesrules.IPv4.Save(ctx, table)
+		_, canary, err := iptablesrules.IPv4.List(ctx, table, "KUBE-PROXY-CANARY")
 		if err != nil {
 			return err
 		}
-		if slices.Contains(iptablesrules.Chains(string(saved)), "KUBE-PROXY-CANARY") {
+		if canary {
 			return iptables.Cleanup(ctx)
 		}
 	}

@@ -41,6 +41,28 @@ func (t Tool) Save(ctx context.Context, table string) ([]byte, error) {
 	return out, nil
 }
 
+// List returns the rules of one chain in iptables-save's form, and whether there
+// is such a chain. With 5000 Services it takes milliseconds where Save takes
+// seconds.
+func (t Tool) List(ctx context.Context, table, chain string) (rules string, known bool, err error) {
+	cmd := exec.CommandContext(ctx, string(t), "--wait", lockWait, "-t", table, "-S", chain)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	for _, unknown := range []string{ // iptables is not localized
+		"No chain/target/match by that name",
+		fmt.Sprintf("chain `%s' in table `%s' is incompatible", chain, table), // over nftables, 1.8.9
+	} {
+		if err != nil && strings.Contains(stderr.String(), unknown) {
+			return "", false, nil
+		}
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("%s -t %s -S %s: %w: %s", t, table, chain, err, strings.TrimSpace(stderr.String()))
+	}
+	return string(out), true, nil
+}
+
 // lockWait is how long (seconds) to wait for the lock that legacy iptables
 // takes, so that two writers do not fail each other.
 const lockWait = "5"

@@ -102,11 +102,11 @@ func isOwn(chain string) bool {
 // when it is gone, so is everything else in its table.
 func (b *Backend) Check(ctx context.Context) (bool, error) {
 	for _, table := range tables {
-		saved, err := b.cfg.family().tool.Save(ctx, table)
+		_, intact, err := b.cfg.family().tool.List(ctx, table, canaryChain)
 		if err != nil {
 			return false, err
 		}
-		if !slices.Contains(iptables.Chains(string(saved)), canaryChain) {
+		if !intact {
 			b.applied = nil
 			return false, nil
 		}

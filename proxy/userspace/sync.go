@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/podarium/podarium/internal/iptables"
@@ -120,11 +119,11 @@ func (b *Backend) applyRules(ctx context.Context, wanted *iptables.Ruleset) erro
 // Check looks for the canaries.
 func (b *Backend) Check(ctx context.Context) (bool, error) {
 	for _, table := range []string{"filter", "nat"} {
-		saved, err := iptables.IPv4.Save(ctx, table)
+		_, intact, err := iptables.IPv4.List(ctx, table, canaryChain)
 		if err != nil {
 			return false, err
 		}
-		if !slices.Contains(iptables.Chains(string(saved)), canaryChain) {
+		if !intact {
 			b.applied = nil
 			return false, nil
 		}
