@@ -17,15 +17,16 @@ import (
 )
 
 // newManaged is an API server with a controller manager beside it, which counts
-// a node as silent after two seconds.
+// a node as silent after four seconds.
 func newManaged(t *testing.T) (*controlPlane, kubernetes.Interface) {
 	t.Helper()
 	c := newServers(t, 1)
-	c.startManager("cp-1", c.urls[0], "--node-monitor-grace-period=2s", "--leader-elect=false")
+	c.startManager("cp-1", c.urls[0], "--node-monitor-grace-period=4s", "--leader-elect=false")
 	return c, c.client(c.urls[0])
 }
 
-// heart renews a node's Lease, as a kubelet does, until it is stopped.
+// heart renews a node's Lease and says that it is ready, as a kubelet does, until
+// it is stopped.
 type heart struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -43,8 +44,11 @@ func beat(t *testing.T, client kubernetes.Interface, node string) *heart {
 			if apierrors.IsNotFound(err) {
 				_, err = leases.Create(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{})
 			}
+			if err == nil { // nothing is written when it says so already
+				_, err = client.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, []byte(readyStatus), metav1.PatchOptions{}, "status")
+			}
 			if err != nil && ctx.Err() == nil {
-				t.Errorf("renew lease of %s: %v", node, err)
+				t.Errorf("heartbeat of %s: %v", node, err)
 			}
 			return false, nil
 		})
@@ -57,22 +61,7 @@ func (h *heart) halt() {
 	h.done.Wait()
 }
 
-// readyNode is a node whose kubelet says that all is well.
-func readyNode(t *testing.T, client kubernetes.Interface, name string) {
-	t.Helper()
-	if _, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	reportReady(t, client, name)
-}
-
-func reportReady(t *testing.T, client kubernetes.Interface, name string) {
-	t.Helper()
-	status := `{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady","message":"kubelet is posting ready status"}]}}`
-	if _, err := client.CoreV1().Nodes().Patch(t.Context(), name, types.StrategicMergePatchType, []byte(status), metav1.PatchOptions{}, "status"); err != nil {
-		t.Fatal(err)
-	}
-}
+const readyStatus = `{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady","message":"kubelet is posting ready status"}]}}`
 
 // TestSilentNode: a node whose kubelet says nothing any more becomes NotReady;
 // its pods leave when each tolerates it no longer; when it speaks again, it is
@@ -80,7 +69,9 @@ func reportReady(t *testing.T, client kubernetes.Interface, name string) {
 func TestSilentNode(t *testing.T) {
 	c, client := newManaged(t)
 	for _, name := range []string{"node-1", "node-2"} {
-		readyNode(t, client, name)
+		if _, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	silent := beat(t, client, "node-1")
 	defer beat(t, client, "node-2").halt()
@@ -114,7 +105,6 @@ func TestSilentNode(t *testing.T) {
 		}
 	}
 	defer beat(t, client, "node-1").halt()
-	reportReady(t, client, "node-1")
 	c.waitTaints(client, "node-1")
 }
 
