@@ -15,7 +15,9 @@ ls /run/netns 2>/dev/null
 # tables of iptables-legacy stay, empty, until their modules go.
 section rules
 nft list ruleset
-[ ! -e /proc/net/ip_tables_names ] || iptables-legacy-save | grep -vE '^(#|\*|COMMIT|:[A-Z]+ ACCEPT)'
+for kind in ip ip6; do
+  [ ! -e /proc/net/${kind}_tables_names ] || ${kind}tables-legacy-save | grep -vE '^(#|\*|COMMIT|:[A-Z]+ ACCEPT)'
+done
 [ ! -e /proc/net/ip_vs ] || ipvsadm -Sn
 [ ! -d /sys/module/ip_set ] || ipset list -n
 
@@ -30,10 +32,10 @@ ps -eo comm= | grep -E 'podarium|kube|etcd'
 ls /sys/fs/cgroup | grep kube
 findmnt -rno TARGET,FSTYPE | grep -E 'kube|podarium|overlay'
 
-# What a machine writes by itself is left out, and what provisioning changes beside
-# init and join: /etc/hosts.
+# What a machine writes by itself is left out, the lock which iptables-legacy makes
+# for whoever calls it, and what provisioning changes beside init and join: /etc/hosts.
 section files
 find /etc /opt /usr/local -xdev -type f ! -path /etc/hosts -print0 | sort -z | xargs -0 sha256sum
 find /etc /opt /usr/local -xdev ! -type f -printf '%p %y %l\n' | sort
 find /var/lib /var/log /run -xdev \( -path /run/user -o -path /run/udev -o -path '/run/systemd*' -o -path '/var/lib/systemd*' \
-  -o -path /var/log/journal -o -path '/var/lib/dhcp*' -o -path /run/sudo -o -path /run/log \) -prune -o -print | sort
+  -o -path /var/log/journal -o -path '/var/lib/dhcp*' -o -path /var/lib/logrotate/status -o -path /run/sudo -o -path /run/log -o -path /run/xtables.lock \) -prune -o -print | sort

@@ -148,6 +148,7 @@ step_reboot_node() {
   title "reboot of $last"
   reboot "$last"
   eventually 240 all_ready
+  eventually 240 all_run # not Ready since the time before
   across
 }
 
@@ -155,6 +156,7 @@ step_reboot_all() {
   title "reboot of all"
   reboot "${all[@]}"
   eventually 300 all_ready
+  eventually 240 all_run # not Ready since the time before
   across
 }
 
@@ -164,6 +166,7 @@ step_halt() {
   v halt
   v up
   eventually 300 all_ready
+  eventually 240 all_run # not Ready since the time before
   across
 }
 
@@ -222,13 +225,13 @@ step_refusals() {
 
 step_legacy() {
   title "join with iptables of the legacy kind on $last"
-  on "$last" "update-alternatives --quiet --set iptables /usr/sbin/iptables-legacy; iptables --version"
+  on "$last" "for i in iptables ip6tables; do update-alternatives --quiet --set \$i /usr/sbin/\$i-legacy; \$i --version; done"
   v provision "$last"
   said
   eventually 120 all_ready
   on "$last" "iptables -P FORWARD DROP"
   demo
-  on "$last" "iptables-legacy-save | grep -c KUBE-; ! nft list ruleset | grep KUBE-"
+  on "$last" "iptables-legacy-save | grep -c KUBE-; ip6tables-legacy-save | grep -c KUBE-; ! nft list ruleset | grep KUBE-"
   on "$last" "iptables -P FORWARD ACCEPT"
 }
 
@@ -236,7 +239,7 @@ step_reset_all() {
   title "reset of all, the control plane last"
   local i node
   for ((i = nodes; i >= 1; i--)); do on "node-$i" "podarium reset --force"; done
-  on "$last" "update-alternatives --quiet --auto iptables"
+  on "$last" "update-alternatives --quiet --auto iptables; update-alternatives --quiet --auto ip6tables"
   for node in "${all[@]}"; do as_before "$node"; done
 }
 
