@@ -43,6 +43,12 @@ func startKubelet(t *testing.T, ca *pki.CA) net.Addr {
 			fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
 			io.Copy(conn, buffered)
 			conn.Close()
+		case r.URL.Path == "/page":
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprint(w, `<a href="/style">a</a><a href="http://elsewhere/in">b</a>`)
+		case r.URL.Path == "/moved":
+			w.Header().Set("Location", r.URL.Query().Get("to"))
+			w.WriteHeader(http.StatusFound)
 		default:
 			fmt.Fprintf(w, "%s %s?%s", r.Method, r.URL.Path, r.URL.RawQuery)
 		}

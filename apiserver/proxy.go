@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	proxyutil "k8s.io/apimachinery/pkg/util/proxy"
 
 	"github.com/podarium/podarium/apiserver/resource"
 )
@@ -56,10 +57,8 @@ func (s *Server) proxy(w http.ResponseWriter, r *request) error {
 	}
 	to.RawPath, to.RawQuery = r.rest, r.URL.RawQuery
 	passOn := s.passOn(r, transport, to)
-	passOn.ModifyResponse = func(resp *http.Response) error {
-		stayBehindProxy(resp, to.Host, strings.TrimSuffix(r.URL.EscapedPath(), r.rest))
-		return nil
-	}
+	// A redirection to /login and a link to /style.css have to lead through this server again.
+	passOn.Transport = &proxyutil.Transport{PathPrepend: strings.TrimSuffix(r.URL.EscapedPath(), r.rest), RoundTripper: transport}
 	s.forward(w, r, passOn)
 	return nil
 }
@@ -194,15 +193,4 @@ func proxyable(host string) error {
 		return badRequest("address not allowed")
 	}
 	return nil
-}
-
-// stayBehindProxy rewrites a redirection within the backend ("/login") to a
-// path that leads through this server again.
-func stayBehindProxy(resp *http.Response, host, prefix string) {
-	to, err := url.Parse(resp.Header.Get("Location"))
-	if err != nil || resp.Header.Get("Location") == "" || (to.Host != "" && to.Host != host) || !strings.HasPrefix(to.Path, "/") {
-		return
-	}
-	to.Scheme, to.Host = "", ""
-	resp.Header.Set("Location", prefix+to.String())
 }

@@ -40,22 +40,6 @@ func TestProxyNames(t *testing.T) {
 	}
 }
 
-func TestRedirectsStayBehindProxy(t *testing.T) {
-	const prefix = "/api/v1/namespaces/default/services/web/proxy"
-	for location, want := range map[string]string{
-		"/login?next=/a":          prefix + "/login?next=/a",
-		"http://10.244.1.5:80/in": prefix + "/in",
-		"http://elsewhere/in":     "http://elsewhere/in",
-		"next.html":               "next.html",
-	} {
-		resp := &http.Response{Header: http.Header{"Location": {location}}}
-		stayBehindProxy(resp, "10.244.1.5:80", prefix)
-		if got := resp.Header.Get("Location"); got != want {
-			t.Errorf("%s becomes %s, want %s", location, got, want)
-		}
-	}
-}
-
 func TestProxySubresource(t *testing.T) {
 	c := startServer(t, func(cfg *Config) { cfg.KubeletCA = cfg.ClientCAFile })
 	_, port, _ := net.SplitHostPort(startKubelet(t, c.ca).String())
@@ -71,6 +55,17 @@ func TestProxySubresource(t *testing.T) {
 		defer resp.Body.Close()
 		b, _ := io.ReadAll(resp.Body)
 		return string(b)
+	}
+	const prefix = "/api/v1/nodes/node-1/proxy"
+	if got, want := get(prefix+"/page"), `<a href="`+prefix+`/style">a</a><a href="http://elsewhere/in">b</a>`; !strings.Contains(got, want) {
+		t.Errorf("a page with links: %s, want %s", got, want)
+	}
+	admin.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if resp, err := admin.Get(c.url + prefix + "/moved?to=/login"); err != nil || resp.Header.Get("Location") != prefix+"/login" {
+		t.Errorf("a redirection: %v, %v", resp, err)
+	}
+	if resp, err := admin.Get(c.url + prefix + "/moved?to=http://elsewhere/in"); err != nil || resp.Header.Get("Location") != "http://elsewhere/in" {
+		t.Errorf("a redirection to elsewhere: %v, %v", resp, err)
 	}
 	if got := get("/api/v1/nodes/node-1/proxy/stats/a%2Fb?x=1"); got != "GET /stats/a/b?x=1" {
 		t.Errorf("node: %q", got)
