@@ -30,7 +30,8 @@ type container struct {
 	waiting *corev1.ContainerStateWaiting    // why it does not run
 	started bool                             // startup probe passed
 	ready   bool                             // readiness probe passes
-	probes  context.CancelFunc
+	probes  context.CancelFunc               // ends all of them
+	healing context.CancelFunc               // ends those which would restart it
 
 	restart backoff
 	pull    backoff

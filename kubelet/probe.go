@@ -32,6 +32,8 @@ func (w *worker) startProbes(pod *corev1.Pod, c *corev1.Container, have *contain
 		return
 	}
 	have.probes = cancel
+	healing, endHealing := context.WithCancel(ctx)
+	have.healing = endHealing
 	have.started = have.started || c.StartupProbe == nil
 	have.ready = have.ready || (c.ReadinessProbe == nil && have.started)
 	started := have.started
@@ -39,10 +41,10 @@ func (w *worker) startProbes(pod *corev1.Pod, c *corev1.Container, have *contain
 	w.publish()
 	p := prober{worker: w, pod: pod, container: c, have: have, id: have.record.ID}
 	if !started {
-		go p.startup(ctx)
+		go p.startup(ctx, healing)
 		return
 	}
-	p.afterStartup(ctx)
+	p.afterStartup(ctx, healing)
 }
 
 // prober asks one container how it is.
@@ -54,9 +56,10 @@ type prober struct {
 	id        string
 }
 
-// startup probes until the container has started, then begins with the others.
-func (p prober) startup(ctx context.Context) {
-	p.run(ctx, "Startup", p.container.StartupProbe, func(ok bool, _ string) bool {
+// startup probes until the container has started, then begins with the others. Healing ends when the container
+// is told to end; whether it is ready is asked for as long as it runs, since its last words may be to say no.
+func (p prober) startup(ctx, healing context.Context) {
+	p.run(healing, "Startup", p.container.StartupProbe, func(ok bool, _ string) bool {
 		if !ok {
 			go p.fail("failed startup probe, will be restarted", p.container.StartupProbe)
 			return false
@@ -67,12 +70,12 @@ func (p prober) startup(ctx context.Context) {
 		p.worker.mu.Unlock()
 		p.worker.publish()
 		p.worker.wakeUp() // a sidecar which has started lets the next init container begin
-		p.afterStartup(ctx)
+		p.afterStartup(ctx, healing)
 		return false
 	})
 }
 
-func (p prober) afterStartup(ctx context.Context) {
+func (p prober) afterStartup(ctx, healing context.Context) {
 	if probe := p.container.ReadinessProbe; probe != nil {
 		go p.run(ctx, "Readiness", probe, func(ok bool, _ string) bool {
 			p.worker.mu.Lock()
@@ -83,7 +86,7 @@ func (p prober) afterStartup(ctx context.Context) {
 		})
 	}
 	if probe := p.container.LivenessProbe; probe != nil {
-		go p.run(ctx, "Liveness", probe, func(ok bool, _ string) bool {
+		go p.run(healing, "Liveness", probe, func(ok bool, _ string) bool {
 			if ok {
 				return true
 			}

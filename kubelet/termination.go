@@ -172,9 +172,8 @@ func (w *worker) runningContainer(name string) *container {
 func (w *worker) kill(pod *corev1.Pod, c *corev1.Container, have *container, grace time.Duration, why string) {
 	w.mu.Lock()
 	record, exited := have.record, have.exited
-	if have.probes != nil {
-		have.probes()
-		have.probes = nil
+	if have.healing != nil {
+		have.healing()
 	}
 	w.mu.Unlock()
 	message := "Stopping container " + c.Name
