@@ -50,7 +50,7 @@ func (m *Model) SetZone(zone string) (changed bool) {
 func (m *Model) SetService(svc *corev1.Service) { m.setService(readService(svc)) }
 
 func (m *Model) setService(svc *service) {
-	if ports := svc.ports[m.family]; len(ports) > 0 {
+	if ports := svc.ports(m.family); len(ports) > 0 {
 		m.changed[svc.id()] = true
 		m.services[svc.id()] = ports
 	} else {

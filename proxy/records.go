@@ -28,22 +28,21 @@ func identityOf(o metav1.Object) identity {
 // service is what is kept of a Service: its ports, in each IP family.
 type service struct {
 	identity
-	ports map[corev1.IPFamily][]*ServicePort // none: it is not for us
+	v4, v6 []*ServicePort // none: it is not for us
 }
 
 func (s *service) id() ServiceName { return ServiceName{s.namespace, s.name} }
 
-func readService(svc *corev1.Service) *service {
-	s := &service{identity: identityOf(svc)}
-	for _, family := range []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol} {
-		if ports := servicePorts(svc, family); len(ports) > 0 {
-			if s.ports == nil {
-				s.ports = map[corev1.IPFamily][]*ServicePort{}
-			}
-			s.ports[family] = ports
-		}
+// ports are those of an IP family.
+func (s *service) ports(family corev1.IPFamily) []*ServicePort {
+	if family == corev1.IPv6Protocol {
+		return s.v6
 	}
-	return s
+	return s.v4
+}
+
+func readService(svc *corev1.Service) *service {
+	return &service{identityOf(svc), servicePorts(svc, corev1.IPv4Protocol), servicePorts(svc, corev1.IPv6Protocol)}
 }
 
 // endpointSlice is what is kept of an EndpointSlice.
