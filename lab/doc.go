@@ -7,7 +7,7 @@
 //	   │ 127.0.0.1:PORT, a listener handed down to node-1's kube-apiserver
 //	   └─ world      PID 1 "podarium-world": switch, nodes, nothing else
 //	        │ switch0 192.168.56.1/24, a Linux bridge
-//	        ├─ node-1  PID 1 "podarium-node": eth0 192.168.56.11
+//	        ├─ node-1  PID 1 "node-init": eth0 192.168.56.11
 //	        │            kube-apiserver kube-controller-manager kube-scheduler
 //	        │            kubelet kube-proxy, and the pods' containers
 //	        ├─ node-2  eth0 192.168.56.12: kubelet kube-proxy, pods

@@ -1,5 +1,5 @@
 // Command podarium-world is what a lab is made of: started as podarium-world
-// it is PID 1 of the world, as podarium-node PID 1 of a node, as
+// it is PID 1 of the world, as node-init PID 1 of a node, as
 // podarium-egress the way out for image pulls. `podarium up` starts it.
 package main
 

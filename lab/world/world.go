@@ -23,7 +23,7 @@ import (
 // process which dials registries.
 const (
 	Argv0       = "podarium-world"
-	NodeArgv0   = "podarium-node"
+	NodeArgv0   = "node-init"
 	EgressArgv0 = "podarium-egress"
 )
 
