@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 )
@@ -221,7 +222,7 @@ func writeAtRandom(ctx context.Context, client kubernetes.Interface, seed uint64
 		case 1:
 			_, _ = api.Create(attempt, cm, metav1.CreateOptions{})
 		default:
-			_, _ = api.Update(attempt, cm, metav1.UpdateOptions{}) // creates it, too, when it is not there
+			_, _ = api.Update(attempt, cm, metav1.UpdateOptions{})
 		}
 		cancel()
 	}
@@ -231,8 +232,12 @@ func writeAtRandom(ctx context.Context, client kubernetes.Interface, seed uint64
 const theEnd = "the end"
 
 func writeTheEnd(ctx context.Context, client kubernetes.Interface) error {
-	_, err := client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Update(ctx, &corev1.ConfigMap{
+	end := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{Name: "cm-3", Labels: map[string]string{"color": "red"}}, Data: map[string]string{"n": theEnd},
-	}, metav1.UpdateOptions{})
+	}
+	_, err := client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Update(ctx, end, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) { // a writer's last word was to delete it
+		_, err = client.CoreV1().ConfigMaps(metav1.NamespaceDefault).Create(ctx, end, metav1.CreateOptions{})
+	}
 	return err
 }
