@@ -96,12 +96,25 @@ func findProcess(argv ...string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	return oldestOf(list, argv), nil
+}
+
+// oldestOf is the process with this command line, 0 when there is none. A child
+// which has not called exec yet has its parent's command line, and may be in other
+// namespaces already: of two, the parent is meant, whatever their numbers.
+func oldestOf(list []process, argv []string) int {
+	same := map[int]process{}
 	for _, p := range list {
 		if slices.Equal(p.Args, argv) {
-			return p.PID, nil
+			same[p.PID] = p
 		}
 	}
-	return 0, nil
+	for _, p := range same {
+		if _, child := same[p.PPID]; !child {
+			return p.PID
+		}
+	}
+	return 0
 }
 
 // descendants are all processes below a pid, itself included.
