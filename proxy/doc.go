@@ -2,7 +2,7 @@
 //
 // It works in three steps which never mix:
 //
-//	watch      Services and EndpointSlices change the Model        (proxy.go, records.go, proxier.go, model.go)
+//	watch      Services and EndpointSlices change the Model        (watch.go, records.go, proxier.go, model.go)
 //	snapshot   the Model says, for each Service port, which         (snapshot.go, topology.go)
 //	           endpoints a packet may go to, on this very node
 //	plan+apply a Backend turns the snapshot into rules (pure text)  (iptables/rules.go)

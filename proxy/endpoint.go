@@ -16,8 +16,24 @@ type Endpoint struct {
 	ready       bool
 	serving     bool
 	terminating bool
-	zoneHints   []string
-	nodeHints   []string
+	hints       *hints // nil: none
+}
+
+// hints are the zones and nodes which an endpoint is meant for.
+type hints struct{ zones, nodes []string }
+
+func (e *Endpoint) zoneHints() []string {
+	if e.hints == nil {
+		return nil
+	}
+	return e.hints.zones
+}
+
+func (e *Endpoint) nodeHints() []string {
+	if e.hints == nil {
+		return nil
+	}
+	return e.hints.nodes
 }
 
 // String is "10.244.1.3:9876", as rules and their hashes have it.
@@ -31,7 +47,7 @@ func (e *Endpoint) usableWhenNothingIsReady() bool { return e.serving && e.termi
 type portEndpoints struct {
 	port      string
 	protocol  corev1.Protocol
-	endpoints []*Endpoint
+	endpoints []Endpoint
 }
 
 // sliceEndpoints reads an EndpointSlice, as seen from node.
@@ -41,12 +57,12 @@ func sliceEndpoints(slice *discoveryv1.EndpointSlice, node string) []portEndpoin
 		if port.Port == nil || *port.Port == 0 {
 			continue // a slice may say "all ports"; no Service can mean that
 		}
-		p := portEndpoints{protocol: corev1.ProtocolTCP}
+		p := portEndpoints{protocol: corev1.ProtocolTCP, endpoints: make([]Endpoint, 0, len(slice.Endpoints))}
 		if port.Name != nil {
 			p.port = *port.Name
 		}
 		if port.Protocol != nil {
-			p.protocol = *port.Protocol
+			p.protocol = constant(*port.Protocol)
 		}
 		for i := range slice.Endpoints {
 			if e, ok := readEndpoint(&slice.Endpoints[i], uint16(*port.Port), node); ok {
@@ -60,16 +76,16 @@ func sliceEndpoints(slice *discoveryv1.EndpointSlice, node string) []portEndpoin
 
 // readEndpoint: absent conditions mean ready, serving as ready is, and not
 // terminating, as the API documents them.
-func readEndpoint(endpoint *discoveryv1.Endpoint, port uint16, node string) (*Endpoint, bool) {
+func readEndpoint(endpoint *discoveryv1.Endpoint, port uint16, node string) (Endpoint, bool) {
 	if len(endpoint.Addresses) == 0 {
-		return nil, false
+		return Endpoint{}, false
 	}
 	addr, err := netip.ParseAddr(endpoint.Addresses[0]) // all others mean the same endpoint
 	if err != nil {
-		return nil, false
+		return Endpoint{}, false
 	}
 	c := endpoint.Conditions
-	e := &Endpoint{
+	e := Endpoint{
 		Address:     netip.AddrPortFrom(addr, port),
 		Local:       endpoint.NodeName != nil && *endpoint.NodeName == node,
 		ready:       c.Ready == nil || *c.Ready,
@@ -79,13 +95,24 @@ func readEndpoint(endpoint *discoveryv1.Endpoint, port uint16, node string) (*En
 	if c.Serving != nil {
 		e.serving = *c.Serving
 	}
-	if endpoint.Hints != nil {
-		for _, hint := range endpoint.Hints.ForZones {
-			e.zoneHints = append(e.zoneHints, hint.Name)
+	if h := endpoint.Hints; h != nil && len(h.ForZones)+len(h.ForNodes) > 0 {
+		e.hints = &hints{}
+		for _, hint := range h.ForZones {
+			e.hints.zones = append(e.hints.zones, hint.Name)
 		}
-		for _, hint := range endpoint.Hints.ForNodes {
-			e.nodeHints = append(e.nodeHints, hint.Name)
+		for _, hint := range h.ForNodes {
+			e.hints.nodes = append(e.hints.nodes, hint.Name)
 		}
 	}
 	return e, true
+}
+
+// constant is the same protocol, not as a copy that each object brings along.
+func constant(protocol corev1.Protocol) corev1.Protocol {
+	for _, known := range []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP} {
+		if protocol == known {
+			return known
+		}
+	}
+	return protocol
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -17,12 +18,24 @@ type Model struct {
 	family corev1.IPFamily
 	zone   string
 
-	services map[ServiceName][]*ServicePort
-	slices   map[ServiceName][]*endpointSlice // in the order of their names
+	services map[ServiceName]*known
 
 	last    *Snapshot
 	changed map[ServiceName]bool // since the last snapshot
 	all     bool                 // everything is to be decided anew
+}
+
+// known is what has been told of one Service. Its ports and its endpoints come
+// in any order.
+type known struct {
+	ports  []*ServicePort
+	slices []slicePorts // in the order of their names
+}
+
+// slicePorts are the endpoints of one EndpointSlice.
+type slicePorts struct {
+	name  string
+	ports []portEndpoints
 }
 
 // NewModel is a Model as seen from one node. Services and endpoints of the
@@ -31,8 +44,7 @@ func NewModel(node string, family corev1.IPFamily) *Model {
 	return &Model{
 		node:     node,
 		family:   family,
-		services: map[ServiceName][]*ServicePort{},
-		slices:   map[ServiceName][]*endpointSlice{},
+		services: map[ServiceName]*known{},
 		last:     &Snapshot{},
 		changed:  map[ServiceName]bool{},
 	}
@@ -49,78 +61,97 @@ func (m *Model) SetZone(zone string) (changed bool) {
 // SetService adds or replaces a Service.
 func (m *Model) SetService(svc *corev1.Service) { m.setService(readService(svc)) }
 
-func (m *Model) setService(svc *service) {
-	if ports := svc.ports(m.family); len(ports) > 0 {
-		m.changed[svc.id()] = true
-		m.services[svc.id()] = ports
-	} else {
-		m.DeleteService(svc.id())
-	}
-}
+func (m *Model) setService(svc *service) { m.setPorts(svc.id(), svc.ports(m.family)) }
 
 // DeleteService forgets a Service.
-func (m *Model) DeleteService(name ServiceName) {
-	if _, known := m.services[name]; known {
-		m.changed[name] = true
-		delete(m.services, name)
+func (m *Model) DeleteService(name ServiceName) { m.setPorts(name, nil) }
+
+func (m *Model) setPorts(name ServiceName, ports []*ServicePort) {
+	of := m.of(name)
+	if !reflect.DeepEqual(of.ports, ports) { // not just a label, or a list after an interruption
+		of.ports, m.changed[name] = ports, true
 	}
+	m.forgetEmpty(name)
 }
 
 // SetSlice adds or replaces an EndpointSlice.
 func (m *Model) SetSlice(slice *discoveryv1.EndpointSlice) { m.setSlice(readSlice(slice, m.node)) }
 
-func (m *Model) setSlice(slice *endpointSlice) {
+func (m *Model) setSlice(slice *endpointSlice) (changed bool) {
 	if slice.service == "" || string(slice.family) != string(m.family) {
-		return
+		return false
 	}
 	if slice.hidden {
-		m.deleteSlice(slice)
-		return
+		return m.deleteSlice(slice.owner(), slice.name)
+	}
+	of := m.of(slice.owner())
+	i, there := findSlice(of.slices, slice.name)
+	switch {
+	case !there:
+		of.slices = slices.Insert(of.slices, i, slicePorts{slice.name, slice.ports})
+	case reflect.DeepEqual(of.slices[i].ports, slice.ports):
+		return false
+	default:
+		of.slices[i].ports = slice.ports
 	}
 	m.changed[slice.owner()] = true
-	of := m.slices[slice.owner()]
-	i, known := findSlice(of, slice.name)
-	if known {
-		of[i] = slice
-	} else {
-		of = slices.Insert(of, i, slice)
-	}
-	m.slices[slice.owner()] = of
+	return true
 }
 
 // DeleteSlice forgets an EndpointSlice.
 func (m *Model) DeleteSlice(slice *discoveryv1.EndpointSlice) {
-	m.deleteSlice(readSlice(slice, m.node))
+	s := readSlice(slice, m.node)
+	m.deleteSlice(s.owner(), s.name)
 }
 
-func (m *Model) deleteSlice(slice *endpointSlice) {
-	of := m.slices[slice.owner()]
-	i, known := findSlice(of, slice.name)
-	if !known {
-		return
+func (m *Model) deleteSlice(owner ServiceName, name string) (changed bool) {
+	of := m.of(owner)
+	i, there := findSlice(of.slices, name)
+	if there {
+		of.slices, m.changed[owner] = slices.Delete(of.slices, i, i+1), true
 	}
-	m.changed[slice.owner()] = true
-	if len(of) == 1 {
-		delete(m.slices, slice.owner())
-	} else {
-		m.slices[slice.owner()] = slices.Delete(of, i, i+1)
+	m.forgetEmpty(owner)
+	return there
+}
+
+// of is what is known of a Service, to be changed.
+func (m *Model) of(name ServiceName) *known {
+	if m.services[name] == nil {
+		m.services[name] = &known{}
 	}
+	return m.services[name]
+}
+
+// forgetEmpty forgets a Service of which nothing is known any more.
+func (m *Model) forgetEmpty(name ServiceName) {
+	if of := m.services[name]; len(of.ports)+len(of.slices) == 0 {
+		delete(m.services, name)
+	}
+}
+
+// ports are those of a Service.
+func (m *Model) ports(name ServiceName) []*ServicePort {
+	if of := m.services[name]; of != nil {
+		return of.ports
+	}
+	return nil
 }
 
 // findSlice tells where a slice is among those of a Service, or would be.
-func findSlice(of []*endpointSlice, name string) (int, bool) {
-	return slices.BinarySearchFunc(of, name, func(s *endpointSlice, name string) int { return strings.Compare(s.name, name) })
+func findSlice(of []slicePorts, name string) (int, bool) {
+	return slices.BinarySearchFunc(of, name, func(s slicePorts, name string) int { return strings.Compare(s.name, name) })
 }
 
 // endpoints are all of one port, each once, in the order of their text.
 func (m *Model) endpoints(port PortName) []*Endpoint {
 	found := map[netip.AddrPort]*Endpoint{}
-	for _, slice := range m.slices[port.ServiceName] {
+	for _, slice := range m.services[port.ServiceName].slices {
 		for _, p := range slice.ports {
 			if p.port != port.Port || p.protocol != port.Protocol {
 				continue
 			}
-			for _, e := range p.endpoints {
+			for i := range p.endpoints {
+				e := &p.endpoints[i]
 				// While the controller moves an endpoint it is in two slices.
 				if _, twice := found[e.Address]; !twice || e.Local {
 					found[e.Address] = e
@@ -153,7 +184,7 @@ func (m *Model) Snapshot() *Snapshot {
 		}
 	}
 	for name := range m.changed {
-		for _, port := range m.services[name] {
+		for _, port := range m.ports(name) {
 			p := m.decide(port)
 			next.Endpoints += p.all
 			anew = append(anew, p)

@@ -49,6 +49,7 @@ type proxier struct {
 // change of a model; kind is nil for those that are not counted.
 type change struct {
 	kind  *changes
+	count int // of objects
 	apply func()
 }
 
@@ -129,7 +130,7 @@ func (p *proxier) take(c change) {
 	for {
 		c.apply()
 		if c.kind != nil {
-			p.waiting[c.kind]++
+			p.waiting[c.kind] += c.count
 			c.kind.pending.Set(float64(p.waiting[c.kind]))
 		}
 		select {
@@ -204,8 +205,7 @@ func (p *proxier) forgetCounts() {
 // setSlice also notes when the change was made, to tell how long it took to be
 // in force. What was there before us took as long as we were away.
 func (p *proxier) setSlice(slice *endpointSlice) {
-	p.model.setSlice(slice)
-	if string(slice.family) == string(p.family) && p.seenAll && !slice.made.IsZero() {
+	if p.model.setSlice(slice) && p.seenAll && !slice.made.IsZero() {
 		p.made = append(p.made, slice.made)
 	}
 }
@@ -215,18 +215,18 @@ func (p *proxier) setService(svc *service) {
 	p.logChange(svc.id(), func() { p.model.setService(svc) })
 }
 
-func (p *proxier) deleteService(svc *service) {
-	p.logChange(svc.id(), func() { p.model.DeleteService(svc.id()) })
+func (p *proxier) deleteService(name ServiceName) {
+	p.logChange(name, func() { p.model.DeleteService(name) })
 }
 
 // logChange tells what a change does to the ports of a Service.
 func (p *proxier) logChange(name ServiceName, change func()) {
 	old := map[PortName]string{}
-	for _, port := range p.model.services[name] {
+	for _, port := range p.model.ports(name) {
 		old[port.Name] = port.describe()
 	}
 	change()
-	for _, port := range p.model.services[name] {
+	for _, port := range p.model.ports(name) {
 		switch was, known := old[port.Name]; {
 		case !known:
 			slog.Info("Adding new service port", "portName", port.Name.String(), "servicePort", port.describe())

@@ -11,11 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/podarium/podarium/internal/kube"
 )
@@ -67,9 +63,7 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		proxiers = append(proxiers, p)
 	}
-	if err := startWatch(ctx, cfg, proxiers, health, metrics); err != nil {
-		return err
-	}
+	startWatch(ctx, cfg, proxiers, health, metrics)
 	for _, p := range proxiers {
 		go p.loop(ctx)
 	}
@@ -97,89 +91,4 @@ func serve(ctx context.Context, cfg Config, health *health, metrics *metrics, fa
 		}
 	}
 	return nil
-}
-
-// watcher hands the events of one kind of object to all proxiers.
-type watcher struct {
-	informer cache.SharedIndexInformer
-	set, del func(p *proxier, object any)
-	counts   func() *changes // nil: not counted
-}
-
-// startWatch begins to watch. When all that existed has been handed over, each
-// proxier is told so, behind all those events: its first sync must not see half
-// a cluster, or it would take away rules which are right.
-func startWatch(ctx context.Context, cfg Config, proxiers []*proxier, health *health, metrics *metrics) error {
-	all := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0, informers.WithTransform(reader(cfg.Node)))
-	own := informers.NewSharedInformerFactoryWithOptions(cfg.Client, 0, informers.WithTransform(reader(cfg.Node)),
-		informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-			o.FieldSelector = fields.OneTermEqualSelector("metadata.name", cfg.Node).String()
-		}))
-	var registrations []cache.ResourceEventHandlerRegistration
-	for _, w := range []watcher{
-		{
-			all.Core().V1().Services().Informer(),
-			func(p *proxier, o any) { p.setService(o.(*service)) },
-			func(p *proxier, o any) { p.deleteService(o.(*service)) },
-			func() *changes { return &metrics.services },
-		},
-		{
-			all.Discovery().V1().EndpointSlices().Informer(),
-			func(p *proxier, o any) { p.setSlice(o.(*endpointSlice)) },
-			func(p *proxier, o any) { p.model.deleteSlice(o.(*endpointSlice)) },
-			func() *changes { return &metrics.endpoints },
-		},
-		{
-			own.Core().V1().Nodes().Informer(),
-			func(p *proxier, o any) {
-				health.setNode(o.(*corev1.Node))
-				p.model.SetZone(o.(*corev1.Node).Labels[corev1.LabelTopologyZone])
-			},
-			func(*proxier, any) { health.setNode(nil) },
-			nil,
-		},
-	} {
-		registration, err := w.informer.AddEventHandler(w.handler(ctx, proxiers))
-		if err != nil {
-			return fmt.Errorf("watch the cluster: %w", err)
-		}
-		registrations = append(registrations, registration)
-	}
-	all.StartWithContext(ctx)
-	own.StartWithContext(ctx)
-	go func() {
-		for _, registration := range registrations {
-			if !cache.WaitForCacheSync(ctx.Done(), registration.HasSynced) {
-				return
-			}
-		}
-		for _, p := range proxiers {
-			p.send(ctx, change{apply: func() { p.seenAll = true }})
-		}
-	}()
-	return nil
-}
-
-// handler turns an informer's events into changes of the models.
-func (w watcher) handler(ctx context.Context, proxiers []*proxier) cache.ResourceEventHandler {
-	tell := func(event func(*proxier, any), object any) {
-		var kind *changes
-		if w.counts != nil {
-			kind = w.counts()
-			kind.total.Inc()
-		}
-		for _, p := range proxiers {
-			p.send(ctx, change{kind, func() { event(p, object) }})
-		}
-	}
-	return cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { tell(w.set, o) },
-		UpdateFunc: func(_, o any) { tell(w.set, o) },
-		DeleteFunc: func(o any) {
-			if unknown, ok := o.(cache.DeletedFinalStateUnknown); ok {
-				o = unknown.Obj
-			}
-			tell(w.del, o)
-		},
-	}
 }

@@ -9,21 +9,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The informers keep of each object what packets care for, read once: a tenth
+// Of each object is kept what packets care for, read as soon as it comes: a tenth
 // of what the object itself would take, of which there are many thousands.
 
-// identity is what an informer needs of an object: by which name to keep it, and
-// whether it has changed.
-type identity struct{ namespace, name, version string }
+// identity is by which name an object is known.
+type identity struct{ namespace, name string }
 
 // GetObjectMeta is metav1.ObjectMetaAccessor.
-func (i *identity) GetObjectMeta() metav1.Object {
-	return &metav1.ObjectMeta{Namespace: i.namespace, Name: i.name, ResourceVersion: i.version}
+func (i identity) GetObjectMeta() metav1.Object {
+	return &metav1.ObjectMeta{Namespace: i.namespace, Name: i.name}
 }
 
-func identityOf(o metav1.Object) identity {
-	return identity{o.GetNamespace(), o.GetName(), o.GetResourceVersion()}
-}
+func identityOf(o metav1.Object) identity { return identity{o.GetNamespace(), o.GetName()} }
 
 // service is what is kept of a Service: its ports, in each IP family.
 type service struct {

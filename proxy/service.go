@@ -102,12 +102,28 @@ func servicePorts(svc *corev1.Service, family corev1.IPFamily) []*ServicePort {
 	var ports []*ServicePort
 	for _, p := range svc.Spec.Ports {
 		port := shared
-		port.Name = PortName{ServiceName{svc.Namespace, svc.Name}, p.Name, p.Protocol}
-		port.key = port.Name.String() + "\x00" + string(p.Protocol)
+		port.Name, port.key = oneString(PortName{ServiceName{svc.Namespace, svc.Name}, p.Name, p.Protocol})
 		port.Port, port.NodePort = uint16(p.Port), uint16(p.NodePort)
 		ports = append(ports, &port)
 	}
 	return ports
+}
+
+// oneString returns the key of a name, "default/kubernetes:https\x00TCP", and the
+// name with its parts cut out of it: so each of many thousand names is kept once.
+func oneString(name PortName) (parts PortName, key string) {
+	key = name.String() + "\x00" + string(name.Protocol)
+	rest := key
+	cut := func(part string) string {
+		part, rest = rest[:len(part)], rest[len(part)+1:] // and what stands behind it
+		return part
+	}
+	parts.Namespace, parts.ServiceName.Name = cut(name.Namespace), cut(name.ServiceName.Name)
+	if name.Port != "" {
+		parts.Port = cut(name.Port)
+	}
+	parts.Protocol = corev1.Protocol(rest)
+	return parts, key
 }
 
 // externalLocal only means something where there are external addresses.

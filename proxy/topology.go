@@ -35,13 +35,11 @@ func decide(port *ServicePort, all []*Endpoint, node, zone string) reach {
 // endpoints carry them and one of them means us; else traffic would get lost
 // or pile up while the controller is still writing them.
 func hinted(all []*Endpoint, node, zone string) func(*Endpoint) bool {
-	byNode := func(e *Endpoint) []string { return e.nodeHints }
-	byZone := func(e *Endpoint) []string { return e.zoneHints }
 	switch {
-	case complete(all, byNode, node):
-		return func(e *Endpoint) bool { return slices.Contains(e.nodeHints, node) }
-	case zone != "" && complete(all, byZone, zone):
-		return func(e *Endpoint) bool { return slices.Contains(e.zoneHints, zone) }
+	case complete(all, (*Endpoint).nodeHints, node):
+		return func(e *Endpoint) bool { return slices.Contains(e.nodeHints(), node) }
+	case zone != "" && complete(all, (*Endpoint).zoneHints, zone):
+		return func(e *Endpoint) bool { return slices.Contains(e.zoneHints(), zone) }
 	}
 	return func(*Endpoint) bool { return true }
 }
