@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,16 +23,11 @@ Without --etcd-servers, etcd runs within this process and keeps its data in
 --data-dir; read it with
 
   etcdctl --endpoints=unix:///var/lib/etcd/etcd.sock get --prefix /registry/
-
 `
 
 // apiserverCommand reads the flags of kube-apiserver and runs it.
 func apiserverCommand(ctx context.Context, args []string) error {
-	fs := flag.NewFlagSet("kube-apiserver", flag.ContinueOnError)
-	fs.Usage = func() {
-		fmt.Fprint(fs.Output(), apiserverHelp)
-		fs.PrintDefaults()
-	}
+	fs := cli.NewFlagSet("kube-apiserver", apiserverHelp)
 	var cfg apiserver.Config
 	advertise := fs.String("advertise-address", "", "`address` by which pods reach this server, through the Service kubernetes")
 	fs.StringVar(&cfg.BindAddress, "bind-address", "0.0.0.0", "`address` to listen on")
@@ -64,11 +58,8 @@ func apiserverCommand(ctx context.Context, args []string) error {
 	authorization := fs.String("authorization-mode", "Node,RBAC", "only this value")
 	var logs cli.LogFlags
 	logs.Define(fs)
-	if err := fs.Parse(args); err != nil {
+	if err := cli.Parse(fs, args); err != nil {
 		return err
-	}
-	if fs.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
 	if *authorization != "Node,RBAC" {
 		return fmt.Errorf("--authorization-mode %q: only Node,RBAC is offered", *authorization)

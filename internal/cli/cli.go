@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strings"
 )
 
 // NewFlagSet is a FlagSet whose --help begins with prose.
@@ -15,12 +17,20 @@ func NewFlagSet(name, help string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // a wrong flag is told in one line, by ExitCode
 	flags.Usage = func() {
-		flags.SetOutput(os.Stdout)
-		fmt.Fprint(flags.Output(), help+"\nFlags:\n")
+		var defaults strings.Builder
+		flags.SetOutput(&defaults)
 		flags.PrintDefaults()
+		fmt.Print(help, "\nFlags:\n", longFlag.ReplaceAllString(defaults.String(), "  --$1"))
 	}
 	return flags
 }
+
+// longFlag is a flag of several letters as package flag writes it. It reads both -nodes
+// and --nodes; Kubernetes' programs and our own pages write two dashes.
+var (
+	longFlag  = regexp.MustCompile(`(?m)^  -(\w[\w-]+)`)
+	twoDashes = strings.NewReplacer(" for flag -", " for flag --", " not defined: -", " not defined: --", " argument: -", " argument: --")
+)
 
 // UsageError is a wrong command line: exit code 2.
 type UsageError struct{ Err error }
@@ -37,7 +47,7 @@ func ParseSome(flags *flag.FlagSet, args []string) error {
 		usage()
 		return err
 	case err != nil:
-		return UsageError{fmt.Errorf("%w; flags are told by --help", err)}
+		return UsageError{errors.New(twoDashes.Replace(err.Error()) + "; flags are told by --help")}
 	}
 	return nil
 }

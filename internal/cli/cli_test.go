@@ -60,8 +60,9 @@ func TestParse(t *testing.T) {
 		code int
 	}{
 		{[]string{"--nodes", "2"}, "", 0},
-		{[]string{"--nodes", "many"}, `invalid value "many" for flag -nodes: parse error; flags are told by --help`, 2},
-		{[]string{"--knots", "2"}, "flag provided but not defined: -knots; flags are told by --help", 2},
+		{[]string{"--nodes", "many"}, `invalid value "many" for flag --nodes: parse error; flags are told by --help`, 2},
+		{[]string{"--knots", "2"}, "flag provided but not defined: --knots; flags are told by --help", 2},
+		{[]string{"--nodes"}, "flag needs an argument: --nodes; flags are told by --help", 2},
 		{[]string{"now"}, `unknown argument "now"; flags are told by --help`, 2},
 	} {
 		flags := NewFlagSet("up", "podarium up starts a lab.\n")
@@ -87,7 +88,7 @@ func TestHelp(t *testing.T) {
 	flags.Int("nodes", 3, "number of `nodes`")
 	var err error
 	told := output(t, &os.Stdout, func() { err = Parse(flags, []string{"--help"}) })
-	const want = "podarium up starts a lab.\n\nFlags:\n  -nodes nodes\n    \tnumber of nodes (default 3)\n"
+	const want = "podarium up starts a lab.\n\nFlags:\n  --nodes nodes\n    \tnumber of nodes (default 3)\n"
 	if !errors.Is(err, flag.ErrHelp) || told != want {
 		t.Errorf("%v, %q, want %q", err, told, want)
 	}
