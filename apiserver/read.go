@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -58,6 +59,10 @@ func (s *Server) list(w http.ResponseWriter, r *request) error {
 	objects, lm, err := s.listObjects(r.Context(), r.kind, r.namespace, o, match)
 	if err != nil {
 		return apiError(err, r.kind.GR(), "")
+	}
+	if f.as == "" && f.info.MediaType == mediaProtobuf {
+		writeBody(w, r.Request, f, http.StatusOK, func(to io.Writer) error { return encodeProtobufList(to, r.kind, objects, lm) })
+		return nil
 	}
 	v, err := viewList(f, r.Request, r.kind, objects, lm)
 	if err != nil {

@@ -93,11 +93,16 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, code int, obj r
 }
 
 func writeObject(w http.ResponseWriter, r *http.Request, f format, code int, obj runtime.Object) {
+	writeBody(w, r, f, code, func(to io.Writer) error { return encode(f.info.Serializer, obj, to) })
+}
+
+// writeBody answers with what write writes, compressed when it is long.
+func writeBody(w http.ResponseWriter, r *http.Request, f format, code int, write func(io.Writer) error) {
 	w.Header().Set("Content-Type", f.info.MediaType)
 	w.Header().Set("Cache-Control", "no-cache, private")
 	a := newAnswer(w, r, code)
 	defer a.free()
-	if err := encode(f.info.Serializer, obj, a); err != nil {
+	if err := write(a); err != nil {
 		slog.Error("answer cannot be encoded", "path", r.URL.Path, "err", err)
 		if !a.begun() {
 			http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -185,7 +185,7 @@ func (s *alone) benchList(b *testing.B) {
 	var all []time.Duration
 	worked := processorTime(b, s.process.cmd.Process.Pid)
 	for b.Loop() {
-		for range 30 {
+		for range 100 {
 			sent := time.Now()
 			list, err := api.ConfigMaps(namespace).List(b.Context(), metav1.ListOptions{})
 			if err != nil || len(list.Items) != 1000 {
