@@ -36,7 +36,7 @@ func (k *Kubelet) serveExec(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	remotecommand.ServeExec(w, r, streamer{k}, "", "", id, command, options, streamIdle, streamCreation,
+	remotecommand.ServeExec(lingering{w}, r, streamer{k}, "", "", id, command, options, streamIdle, streamCreation,
 		remotecommand.SupportedStreamingProtocols)
 }
 
@@ -51,7 +51,7 @@ func (k *Kubelet) serveAttach(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	remotecommand.ServeAttach(w, r, streamer{k}, "", "", id, options, streamIdle, streamCreation,
+	remotecommand.ServeAttach(lingering{w}, r, streamer{k}, "", "", id, options, streamIdle, streamCreation,
 		remotecommand.SupportedStreamingProtocols)
 }
 
