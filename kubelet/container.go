@@ -77,6 +77,7 @@ func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) ti
 		return w.cannotStart(pod, c, have, "RunContainerError", err)
 	}
 	w.k.event(pod, path, corev1.EventTypeNormal, "Started", "Container started")
+	w.k.counts.startedContainers.WithLabelValues(containerType(pod, c)).Inc()
 	slog.Info("Container started", "pod", podName(pod), "container", c.Name, "attempt", record.Attempt)
 	w.startedContainer(pod, c, have, record)
 	return never
@@ -130,6 +131,7 @@ func (w *worker) forgetOld(old runtime.Record) {
 // startFailed notes an attempt which runc refused: it counts as one that ended with status 128.
 func (w *worker) startFailed(pod *corev1.Pod, c *corev1.Container, have *container, record runtime.Record, refused error) time.Duration {
 	w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "Failed", "Error: "+refused.Error())
+	w.k.counts.startFailures.WithLabelValues(containerType(pod, c), "RunContainerError").Inc()
 	exit := shim.Exit{Code: 128, Finished: record.Started}
 	if err := shim.WriteFile(w.k.runtime.FilePath(record.ID, shim.ExitFile), exit); err != nil {
 		slog.Error("Writing exit status", "container", c.Name, "error", err)
@@ -162,6 +164,7 @@ func (w *worker) cannotStart(pod *corev1.Pod, c *corev1.Container, have *contain
 	if w.alive.Err() != nil {
 		return never
 	}
+	w.k.counts.startFailures.WithLabelValues(containerType(pod, c), reason).Inc()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if have.waiting == nil || have.waiting.Message != err.Error() {

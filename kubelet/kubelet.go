@@ -89,6 +89,7 @@ type Kubelet struct {
 	allocatable   corev1.ResourceList
 	started       time.Time
 	starts        *gate // lets few sandboxes and containers start at once
+	counts        *counts
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -160,6 +161,7 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 		started: time.Now(), starts: newGate(cmp.Or(cfg.ParallelStarts, goruntime.NumCPU())),
 		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
 	}
+	k.counts = newCounts(cfg.NodeName, k.running)
 	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
 	k.static = newStaticPods(k, cfg.StaticPodPath)
 	return k, nil
@@ -302,6 +304,7 @@ func (k *Kubelet) forget(uid types.UID) {
 	k.mu.Lock()
 	delete(k.workers, uid)
 	k.mu.Unlock()
+	k.counts.forget(uid)
 	k.static.poke() // a changed static pod waits for the end of the old one
 }
 

@@ -119,7 +119,7 @@ func (p prober) run(ctx context.Context, kind string, probe *corev1.Probe, verdi
 	ticker := time.NewTicker(period)
 	defer ticker.Stop()
 	successes, failures := int32(0), int32(0)
-	if kind != "Liveness" && probe.SuccessThreshold <= 1 && p.quickly(ctx, probe, period) {
+	if kind != "Liveness" && probe.SuccessThreshold <= 1 && p.quickly(ctx, kind, probe, period) {
 		successes = 1
 		if !verdict(true, "") {
 			return
@@ -131,7 +131,7 @@ func (p prober) run(ctx context.Context, kind string, probe *corev1.Probe, verdi
 		}
 	}
 	for {
-		ok, message := p.once(ctx, probe)
+		ok, message := p.once(ctx, kind, probe)
 		if ctx.Err() != nil {
 			return
 		}
@@ -157,10 +157,10 @@ func (p prober) run(ctx context.Context, kind string, probe *corev1.Probe, verdi
 }
 
 // quickly tries again and again during the first period, at growing distances, and counts no failure.
-func (p prober) quickly(ctx context.Context, probe *corev1.Probe, period time.Duration) bool {
+func (p prober) quickly(ctx context.Context, kind string, probe *corev1.Probe, period time.Duration) bool {
 	end := time.Now().Add(period / 2)
 	for pause := firstTries; time.Now().Before(end); pause = pause * 3 / 2 {
-		if ok, _ := p.once(ctx, probe); ok {
+		if ok, _ := p.once(ctx, kind, probe); ok {
 			return true
 		}
 		if !sleep(ctx, pause) {
@@ -181,8 +181,19 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// once probes one time.
-func (p prober) once(ctx context.Context, probe *corev1.Probe) (ok bool, message string) {
+// once probes one time, and counts it.
+func (p prober) once(ctx context.Context, kind string, probe *corev1.Probe) (ok bool, message string) {
+	message, err := p.ask(ctx, probe)
+	if ctx.Err() == nil { // the container's end is no answer
+		p.worker.k.counts.probed(p, kind, err == nil)
+	}
+	if err != nil {
+		return false, err.Error()
+	}
+	return true, message
+}
+
+func (p prober) ask(ctx context.Context, probe *corev1.Probe) (message string, err error) {
 	timeout := time.Duration(max(1, probe.TimeoutSeconds)) * time.Second
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -192,7 +203,6 @@ func (p prober) once(ctx context.Context, probe *corev1.Probe) (ok bool, message
 		ip = s.IPs[0]
 	}
 	p.worker.mu.Unlock()
-	var err error
 	switch {
 	case probe.Exec != nil:
 		message, err = p.exec(ctx, probe.Exec.Command)
@@ -206,10 +216,7 @@ func (p prober) once(ctx context.Context, probe *corev1.Probe) (ok bool, message
 	case probe.GRPC != nil:
 		err = grpcCheck(ctx, probe.GRPC, ip, timeout)
 	}
-	if err != nil {
-		return false, err.Error()
-	}
-	return true, message
+	return message, err
 }
 
 // maxProbeOutput bounds what is kept of an exec probe's output, in bytes.

@@ -25,8 +25,11 @@ import (
 //
 //	GET  /healthz                                  ok
 //	GET  /pods                                     the pods of this node, as a PodList
+//	GET  /metrics                                  what the kubelet did: pods and containers started, how long it took
+//	GET  /metrics/probes                           probes, by container and result
 //	GET  /metrics/resource                         what node, pods and containers use, for metrics-server
 //	GET  /stats/summary                            the same and more, as JSON
+//	GET  /logs/                                    the folder /var/log of the node
 //	GET  /containerLogs/NAMESPACE/POD/CONTAINER    logs
 //	POST /exec/NAMESPACE/POD/CONTAINER             a command in a container
 //	POST /attach/NAMESPACE/POD/CONTAINER           a container's own standard streams
@@ -82,8 +85,11 @@ func (k *Kubelet) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
 	mux.HandleFunc("GET /pods", k.servePods)
+	mux.Handle("GET /metrics", serveCounts(k.counts.own))
+	mux.Handle("GET /metrics/probes", serveCounts(k.counts.probing))
 	mux.HandleFunc("GET /metrics/resource", k.serveResourceMetrics)
 	mux.HandleFunc("GET /stats/summary", k.serveSummary)
+	mux.Handle("GET /logs/", http.StripPrefix("/logs/", http.FileServer(http.Dir("/var/log"))))
 	mux.HandleFunc("GET /containerLogs/{namespace}/{pod}/{container}", k.serveLogs)
 	mux.HandleFunc("/exec/{namespace}/{pod}/{container}", k.serveExec)
 	mux.HandleFunc("/attach/{namespace}/{pod}/{container}", k.serveAttach)
@@ -97,6 +103,8 @@ func subresource(r *http.Request) string {
 	switch first {
 	case "metrics", "stats":
 		return first
+	case "logs":
+		return "log"
 	default:
 		return "proxy"
 	}

@@ -70,6 +70,7 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &Kubelet{ctx: ctx, runtime: containers, workers: map[types.UID]*worker{}}
+	k.counts = newCounts("node-1", k.running)
 	record := runtime.Record{ID: newID(), Name: "c", LogPath: filepath.Join(dir, "c", "0.log")}
 	t.Cleanup(func() {
 		cancel()

@@ -47,6 +47,11 @@ func (w *worker) publish() {
 	if unchanged && (w.dirty || w.writing || equality.Semantic.DeepEqual(api.Status, w.accepted)) {
 		return
 	}
+	before := api.Status.Phase
+	if w.published {
+		before = w.status.Phase
+	}
+	w.k.counts.podRuns(before, status.Phase, w.seen)
 	w.status, w.published = status, true
 	if equality.Semantic.DeepEqual(status, api.Status) {
 		w.accepted = api.Status

@@ -47,7 +47,8 @@ type worker struct {
 	dirty      bool             // status is not written yet
 	writing    bool             // a goroutine writes it
 	written    chan struct{}    // closed when it has written all
-	startTime  metav1.Time      // when this kubelet first saw the pod
+	startTime  metav1.Time      // when a kubelet first saw the pod
+	seen       time.Time        // when this one did
 }
 
 // podFailure is why a pod as a whole failed.
@@ -65,7 +66,7 @@ func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
 		containers: map[string]*container{}, volumes: map[string]mounted{},
 	}
 	w.alive, w.endAlive = context.WithCancel(k.ctx)
-	w.startTime = timeNow()
+	w.startTime, w.seen = timeNow(), time.Now()
 	if pod.Status.StartTime != nil {
 		w.startTime = *pod.Status.StartTime
 	}
@@ -342,10 +343,13 @@ func (w *worker) ensureSandbox(pod *corev1.Pod) error {
 		return w.alive.Err()
 	}
 	defer w.k.starts.leave()
+	w.k.counts.startedPods.Inc()
 	sandbox, err := w.k.createSandbox(w.alive, pod)
 	if err != nil {
+		w.k.counts.startFailures.WithLabelValues(podSandbox, "CreatePodSandboxError").Inc()
 		return err
 	}
+	w.k.counts.startedContainers.WithLabelValues(podSandbox).Inc()
 	w.mu.Lock()
 	w.sandbox = &sandbox
 	w.mu.Unlock()
