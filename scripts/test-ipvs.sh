@@ -7,8 +7,13 @@
 # Each suite has a machine of its own, all at once.
 #
 #   [VERBOSE=1] scripts/test-ipvs.sh [-run PATTERN]
+#   scripts/test-ipvs.sh bench
+#   scripts/test-ipvs.sh possible
 #
-# Arguments are go test's own and go to every test binary.
+# Arguments are go test's own and go to every test binary. "bench" measures
+# packets in place of testing: in ipvs mode, and in nftables mode for comparison,
+# for the emulated machine has one processor and takes ten times as long.
+# "possible" tells by its status whether a qemu is here or can be installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=0
@@ -24,6 +29,7 @@ suites=(
   "proxy/matrix -modes=ipvs -skip=TestAffinityEnds"
   "cmd/podarium-node -modes=iptables,nftables,ipvs,userspace -run=TestSwitchingModes"
 )
+measures=("proxy/scale -modes=ipvs,nftables -run=^$ -bench=FirstPacket|ClusterIP -benchtime=1x")
 # Programs which the tests run; their libraries come along.
 programs=(ip bridge nsenter iptables iptables-save iptables-restore ipset nft conntrack curl)
 # Modules to load, with all they need. What rules and sets need is loaded by the
@@ -50,6 +56,10 @@ install_programs() {
   DEBIAN_FRONTEND=noninteractive apt-get update -qq
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
+
+possible() {
+  command -v qemu-system-x86_64 || { apt-get update -qq && apt-get install --simulate qemu-system-x86; }
+} >/dev/null 2>&1
 
 # fetch_kernel unpacks the newest cloud kernel into the cache, once; nothing is
 # installed.
@@ -187,9 +197,10 @@ boot() {
 verdict() {
   local log=$work/log.$1 name=${suites[$1]%% *} status passed
   status=$(sed -n 's/^GUEST-EXIT //p' "$log")
-  passed=$(grep -cE '^\s*--- PASS' "$log" || true)
+  passed=$(grep -cE "^\s*--- PASS|$figure" "$log" || true)
   if [ "$status" = 0 ] && ! grep -qE '^\s*--- SKIP' "$log" && [ "$passed" -ge "$least" ]; then
     [ -z "${VERBOSE:-}" ] || cat "$log"
+    grep -E "$figure" "$log" || true
     echo "ok  	$name in a virtual machine with Linux $version: $passed passed"
     return
   fi
@@ -198,6 +209,14 @@ verdict() {
   return 1
 }
 
+case ${1:-} in
+possible) possible; exit ;;
+bench)
+  shift
+  suites=("${measures[@]}")
+  ;;
+esac
+figure='^Benchmark.*\s1\s' # a result, of one run
 least=1 # test of a suite must have run, unless the caller chooses among them
 [ $# -eq 0 ] || least=0
 install_programs

@@ -52,7 +52,7 @@ netns() { gotest $(packages); }
 # ipvs runs what needs a kernel with IPVS in a virtual machine. Only where no
 # qemu can be installed it is left out.
 ipvs() {
-  if command -v qemu-system-x86_64 >/dev/null || { apt-get update -qq && apt-get install --simulate qemu-system-x86; } >/dev/null 2>&1; then
+  if scripts/test-ipvs.sh possible; then
     scripts/test-ipvs.sh
   else
     echo "ipvs mode is not tested: there is no qemu-system-x86, and apt-get has none"

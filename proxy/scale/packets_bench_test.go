@@ -1,139 +1,132 @@
 package scale
 
 import (
-	"fmt"
-	"io"
-	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/podarium/podarium/internal/netns"
-	"github.com/podarium/podarium/internal/netns/nstest"
-	"github.com/podarium/podarium/proxy/proxytest"
 )
 
-const endpoint = "10.244.1.3:8080"
-
-// clientAndServer are two pods of a node; what comes to the server's endpoint is
-// read to its end.
-func clientAndServer(b *testing.B) (client *nstest.Host) {
-	b.Helper()
-	proxytest.Node(b)
-	pods := proxytest.Pods(b, 2)
-	listener, err := netns.Listen(b.Context(), pods[1].Path(), endpoint)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
+// BenchmarkFirstPacket: opening a connection through the last of many Services.
+// p50-µs is until the kernel has made it, answer-µs until the endpoint's first
+// byte is there: in userspace mode the first is only the proxy's hand. Nodes of
+// all sizes stand beside each other and take turns, for what else the machine
+// does changes within seconds: ÷10 is against the node with 10 Services, ÷direct
+// against the same endpoint without a Service.
+func BenchmarkFirstPacket(b *testing.B) {
+	sizes := []int{10, 1000, 10000}
+	for mode := range strings.SplitSeq(*packetModes, ",") {
+		b.Run(mode, func(b *testing.B) {
+			var nodes []*node
+			for _, services := range sizes {
+				nodes = append(nodes, startNode(b, mode, services))
 			}
-			go func() {
-				_, _ = io.Copy(io.Discard, conn) // ends with the client
-				conn.Close()
-			}()
-		}
-	}()
-	return pods[0]
+			results := takeTurns(b, nodes)
+			for i, services := range sizes {
+				b.Run(strconv.Itoa(services), func(b *testing.B) {
+					b.ReportMetric(0, "ns/op")
+					results[i].report(b, results[0])
+				})
+			}
+		})
+	}
 }
 
-// connect opens n connections from a host, one after the other, and returns how
-// long each took. They are reset, so that no TIME_WAIT takes the ports.
-func connect(b *testing.B, from *nstest.Host, to string, n int) []time.Duration {
+// opened is how long connections took: directly and through the Service, until
+// they were made and until the first byte.
+type opened struct{ direct, directAnswer, through, throughAnswer []time.Duration }
+
+func (o *opened) report(b *testing.B, least *opened) {
 	b.Helper()
-	took := make([]time.Duration, 0, n)
-	err := netns.Do(from.Path(), func() error {
-		dialer := net.Dialer{Timeout: 10 * time.Second, FallbackDelay: -1}
-		for range n {
-			began := time.Now()
-			conn, err := dialer.Dial("tcp", to)
-			if err != nil {
-				return err
+	micro := func(list []time.Duration) float64 { return float64(median(list).Nanoseconds()) / 1000 }
+	b.ReportMetric(micro(o.through), "p50-µs")
+	b.ReportMetric(micro(o.through)/micro(o.direct), "÷direct")
+	b.ReportMetric(micro(o.through)/micro(least.through), "÷10")
+	b.ReportMetric(micro(o.throughAnswer), "answer-µs")
+	b.ReportMetric(micro(o.throughAnswer)/micro(o.directAnswer), "answer÷direct")
+}
+
+// takeTurns opens connections on all nodes, a few at a time, with another node
+// and another way first in each round. The first rounds warm up.
+func takeTurns(b *testing.B, nodes []*node) []*opened {
+	b.Helper()
+	const warmUp, rounds, few = 5, 200, 10
+	results := make([]*opened, len(nodes))
+	for round := range warmUp + rounds {
+		if round == warmUp || round == 0 {
+			for i := range results {
+				results[i] = &opened{}
 			}
-			took = append(took, time.Since(began))
-			if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
-				return err
-			}
-			conn.Close()
 		}
-		return nil
-	})
-	if err != nil {
-		b.Fatal(err)
+		for turn := range nodes {
+			i := (turn + round) % len(nodes)
+			n, r := nodes[i], results[i]
+			ways := []func(){
+				func() { r.direct = append(r.direct, n.open(b, direct, few, toConnect)...) },
+				func() { r.through = append(r.through, n.open(b, n.service, few, toConnect)...) },
+				func() { r.directAnswer = append(r.directAnswer, n.open(b, direct, few, toHear)...) },
+				func() { r.throughAnswer = append(r.throughAnswer, n.open(b, n.service, few, toHear)...) },
+			}
+			for way := range ways {
+				ways[(way+round)%len(ways)]()
+			}
+		}
 	}
-	return took
+	return results
+}
+
+// BenchmarkClusterIP: connections a second and bytes a second through a
+// ClusterIP, as ratios to direct ones, of a single client. The two ways take
+// turns many times; the figure is the median of the turns' ratios, and spread is
+// where the middle half of them is.
+func BenchmarkClusterIP(b *testing.B) {
+	for mode := range strings.SplitSeq(*packetModes, ",") {
+		b.Run(mode, func(b *testing.B) {
+			n := startNode(b, mode, 100)
+			b.Run("connections", func(b *testing.B) {
+				compare(b, 100, func(to string) time.Duration { return n.dial(b, to, 200) }, n.service)
+			})
+			b.Run("answers", func(b *testing.B) {
+				compare(b, 50, func(to string) time.Duration { return sum(n.open(b, to, 100, toHear)) }, n.service)
+			})
+			b.Run("throughput", func(b *testing.B) {
+				streams := map[string]*stream{direct: n.stream(b, direct), n.service: n.stream(b, n.service)}
+				compare(b, 50, func(to string) time.Duration { return streams[to].send(b) }, n.service)
+			})
+		})
+	}
+}
+
+// compare does the same work both ways, turn by turn.
+func compare(b *testing.B, turns int, work func(to string) time.Duration, service string) {
+	b.Helper()
+	b.ReportMetric(0, "ns/op")
+	const warmUp = 5
+	var ratios []float64
+	for turn := range warmUp + turns {
+		took := map[string]time.Duration{}
+		ways := []string{direct, service}
+		for way := range ways { // direct first, then the Service first
+			to := ways[(way+turn)%2]
+			took[to] = work(to)
+		}
+		if turn >= warmUp {
+			ratios = append(ratios, took[direct].Seconds()/took[service].Seconds())
+		}
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "÷direct")
+	b.ReportMetric(ratios[len(ratios)*3/4]-ratios[len(ratios)/4], "spread")
 }
 
 func median(list []time.Duration) time.Duration {
 	return slices.Sorted(slices.Values(list))[len(list)/2]
 }
 
-// BenchmarkFirstPacket: opening a connection through the last of many Services,
-// and as a ratio to a direct one.
-func BenchmarkFirstPacket(b *testing.B) {
-	for _, mode := range modes {
-		for _, services := range []int{10, 1000, 10000} {
-			b.Run(fmt.Sprintf("%s/%d", mode, services), func(b *testing.B) {
-				client := clientAndServer(b)
-				cluster, last := proxytest.NewCluster(services, 1), services-1
-				cluster.SetEndpoints(last, "10.244.1.3")
-				sync(b, newBackend(b, mode), cluster.Model)
-				var direct, through []time.Duration
-				for range max(b.N, 5) {
-					direct = append(direct, connect(b, client, endpoint, 200)...)
-					through = append(through, connect(b, client, proxytest.ClusterIP(last)+":80", 200)...)
-				}
-				b.ReportMetric(float64(median(through).Nanoseconds())/1000, "p50-µs")
-				b.ReportMetric(median(through).Seconds()/median(direct).Seconds(), "÷direct")
-			})
-		}
+func sum(list []time.Duration) (all time.Duration) {
+	for _, d := range list {
+		all += d
 	}
-}
-
-// BenchmarkClusterIP: connections a second and bytes a second through a
-// ClusterIP, as ratios to direct ones, of a single client.
-func BenchmarkClusterIP(b *testing.B) {
-	for _, mode := range modes {
-		b.Run(mode, func(b *testing.B) {
-			client := clientAndServer(b)
-			cluster := proxytest.NewCluster(100, 1)
-			cluster.SetEndpoints(0, "10.244.1.3")
-			sync(b, newBackend(b, mode), cluster.Model)
-			service := proxytest.ClusterIP(0) + ":80"
-			var connections, bytes [2]float64 // direct, through the Service
-			for range max(b.N, 3) {
-				for i, to := range []string{endpoint, service} {
-					began := time.Now()
-					connect(b, client, to, 2000)
-					connections[i] += 2000 / time.Since(began).Seconds()
-					bytes[i] += stream(b, client, to, 500*time.Millisecond)
-				}
-			}
-			b.ReportMetric(connections[1]/connections[0], "connections÷direct")
-			b.ReportMetric(bytes[1]/bytes[0], "throughput÷direct")
-		})
-	}
-}
-
-// stream sends for a while and returns the bytes a second.
-func stream(b *testing.B, from *nstest.Host, to string, during time.Duration) float64 {
-	b.Helper()
-	conn, err := netns.Dial(b.Context(), from.Path(), "tcp", to)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer conn.Close()
-	buffer, sent, began := make([]byte, 256<<10), 0, time.Now()
-	for time.Since(began) < during {
-		n, err := conn.Write(buffer)
-		if err != nil {
-			b.Fatal(err)
-		}
-		sent += n
-	}
-	return float64(sent) / time.Since(began).Seconds()
+	return all
 }

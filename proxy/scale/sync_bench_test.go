@@ -12,24 +12,37 @@ import (
 	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/iptables"
+	"github.com/podarium/podarium/proxy/ipvs"
 	"github.com/podarium/podarium/proxy/nftables"
 	"github.com/podarium/podarium/proxy/proxytest"
+	"github.com/podarium/podarium/proxy/userspace"
 )
 
 // modes are those whose cost is in the kernel and measured everywhere.
 var modes = []string{"iptables", "nftables"}
 
-func newBackend(tb testing.TB, mode string) proxy.Backend {
-	tb.Helper()
-	ip, pods := netip.MustParseAddr("192.168.56.11"), netip.MustParsePrefix("10.64.0.0/10")
-	if mode == "nftables" {
-		return nftables.New(nftables.Config{NodeIP: ip, LocalPods: pods, MasqueradeBit: 14})
+func newBackend(mode string) (proxy.Backend, error) {
+	ip, pods := netip.MustParseAddr("192.168.56.11"), netip.MustParsePrefix("10.244.0.0/16")
+	switch mode {
+	case "iptables":
+		return iptables.New(iptables.Config{NodeIP: ip, LocalPods: pods, MasqueradeBit: 14})
+	case "nftables":
+		return nftables.New(nftables.Config{NodeIP: ip, LocalPods: pods, MasqueradeBit: 14, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}), nil
+	case "ipvs":
+		return ipvs.New(ipvs.Config{NodeIP: ip, LocalPods: pods, MasqueradeBit: 14, Scheduler: "rr"})
+	case "userspace":
+		return userspace.New(userspace.Config{NodeIP: ip, LocalPods: pods})
 	}
-	backend, err := iptables.New(iptables.Config{NodeIP: ip, LocalPods: pods, MasqueradeBit: 14})
+	return nil, fmt.Errorf("no mode %q", mode)
+}
+
+func backend(tb testing.TB, mode string) proxy.Backend {
+	tb.Helper()
+	b, err := newBackend(mode)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return backend
+	return b
 }
 
 func sync(tb testing.TB, backend proxy.Backend, model *proxy.Model) {
@@ -67,7 +80,7 @@ func BenchmarkFullSync(b *testing.B) {
 			for range b.N {
 				nstest.Run(b, "nft", "flush", "ruleset")
 				began := time.Now()
-				sync(b, newBackend(b, mode), cluster.Model)
+				sync(b, backend(b, mode), cluster.Model)
 				took += time.Since(began)
 				alone += bare(b, mode)
 			}
@@ -83,9 +96,9 @@ func BenchmarkRestart(b *testing.B) {
 		b.Run(mode, func(b *testing.B) {
 			proxytest.Node(b)
 			cluster := proxytest.NewCluster(5000, 2)
-			sync(b, newBackend(b, mode), cluster.Model)
+			sync(b, backend(b, mode), cluster.Model)
 			for b.Loop() {
-				sync(b, newBackend(b, mode), cluster.Model)
+				sync(b, backend(b, mode), cluster.Model)
 			}
 		})
 	}
@@ -98,7 +111,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 		for _, services := range []int{100, 5000} {
 			b.Run(fmt.Sprintf("%s/%d", mode, services), func(b *testing.B) {
 				proxytest.Node(b)
-				cluster, backend := proxytest.NewCluster(services, 2), newBackend(b, mode)
+				cluster, backend := proxytest.NewCluster(services, 2), backend(b, mode)
 				sync(b, backend, cluster.Model)
 				var took []time.Duration
 				for i := range max(b.N, 50) {
