@@ -17,6 +17,7 @@ import (
 type Backend struct {
 	cfg     Config
 	portals map[portalKey]*portal
+	most    int // portals
 	applied *iptables.Ruleset
 }
 
@@ -26,17 +27,15 @@ func New(cfg Config) (*Backend, error) {
 	if err := os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0o644); err != nil {
 		return nil, fmt.Errorf("let node ports answer on 127.0.0.1: %w", err)
 	}
-	return &Backend{cfg: cfg, portals: map[portalKey]*portal{}}, nil
+	return &Backend{cfg: cfg, portals: map[portalKey]*portal{}, most: mostPortals()}, nil
 }
 
 // Sync opens the portals that are missing, leads packets to them, and closes
-// those nobody is led to any more.
+// those nobody is led to any more. A Service that gets no portal does not answer
+// until another try has one for it; the others are carried.
 func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	began := time.Now()
-	doors, err := b.openPortals(snapshot)
-	if err != nil {
-		return err
-	}
+	doors, missing := b.openPortals(snapshot)
 	if err := b.applyRules(ctx, plan(snapshot, b.cfg, doors)); err != nil {
 		return err
 	}
@@ -48,13 +47,14 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	}
 	slog.Info("rules applied", "servicePorts", len(snapshot.Ports), "endpoints", snapshot.Endpoints,
 		"portals", len(b.portals), "elapsed", time.Since(began).Round(time.Microsecond))
-	return nil
+	return missing
 }
 
 // openPortals gives each Service port its portals: one for each traffic policy
-// by which it has endpoints.
-func (b *Backend) openPortals(snapshot *proxy.Snapshot) (map[portalKey]uint16, error) {
-	doors := map[portalKey]uint16{}
+// by which it has endpoints. The error is about those that have none.
+func (b *Backend) openPortals(snapshot *proxy.Snapshot) (doors map[portalKey]uint16, missing error) {
+	doors = map[portalKey]uint16{}
+	without := 0
 	for _, port := range snapshot.Ports {
 		for key, endpoints := range map[portalKey][]*proxy.Endpoint{
 			{port.Name, false}: port.ClusterEndpoints,
@@ -63,19 +63,32 @@ func (b *Backend) openPortals(snapshot *proxy.Snapshot) (map[portalKey]uint16, e
 			if len(endpoints) == 0 || port.LowerProtocol() == "sctp" {
 				continue
 			}
-			p := b.portals[key]
-			if p == nil {
-				var err error
-				if p, err = openPortal(port.LowerProtocol()); err != nil {
-					return nil, fmt.Errorf("service port %s: %w", port.Name, err)
-				}
-				b.portals[key] = p
+			p, err := b.portal(key, port.LowerProtocol())
+			if err != nil {
+				without++
+				missing = fmt.Errorf("%d portals are missing, such as that of %s: %w", without, port.Name, err)
+				continue
 			}
 			p.set(addresses(endpoints), port.AffinityTimeout)
 			doors[key] = p.port
 		}
 	}
-	return doors, nil
+	return doors, missing
+}
+
+// portal is one that is open already, or a new one.
+func (b *Backend) portal(key portalKey, protocol string) (*portal, error) {
+	if p := b.portals[key]; p != nil {
+		return p, nil
+	}
+	if len(b.portals) >= b.most {
+		return nil, fmt.Errorf("%d are open, and the rest of the files that may be open (ulimit -n) is for connections", b.most)
+	}
+	p, err := openPortal(protocol)
+	if err == nil {
+		b.portals[key] = p
+	}
+	return p, err
 }
 
 func addresses(endpoints []*proxy.Endpoint) []netip.AddrPort {

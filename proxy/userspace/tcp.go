@@ -13,6 +13,11 @@ import (
 // answer, as kube-proxy had them.
 var dialTimeouts = []time.Duration{250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second}
 
+// acceptPause is how long to wait when a connection can not be accepted, which
+// is when too many files are open: the next try would fail as well. It waits in
+// the kernel meanwhile.
+const acceptPause = 100 * time.Millisecond
+
 // acceptTCP takes connections until the portal is closed.
 func (p *portal) acceptTCP(listener *net.TCPListener) {
 	for {
@@ -22,6 +27,7 @@ func (p *portal) acceptTCP(listener *net.TCPListener) {
 		}
 		if err != nil {
 			slog.Error("connection not accepted", "err", err)
+			time.Sleep(acceptPause)
 			continue
 		}
 		go p.carryTCP(conn)

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,12 @@ func serve() int {
 	if err != nil {
 		fmt.Println(err)
 		return 1
+	}
+	if most := os.Getenv("USERSPACE_PORTALS"); most != "" {
+		if backend.most, err = strconv.Atoi(most); err != nil {
+			fmt.Println(err)
+			return 1
+		}
 	}
 	in := bufio.NewReader(os.Stdin)
 	for {
@@ -90,12 +97,22 @@ func startProxy(t *testing.T) *proxyProcess {
 
 func (p *proxyProcess) sync(t *testing.T, objects string) {
 	t.Helper()
+	if answer := p.trySync(t, objects); answer != "ok" {
+		t.Fatalf("sync: %s", answer)
+	}
+}
+
+// trySync is sync that may fail.
+func (p *proxyProcess) trySync(t *testing.T, objects string) string {
+	t.Helper()
 	if _, err := io.WriteString(p.in, objects+"\x00"); err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := p.out.ReadString('\n'); err != nil || answer != "ok\n" {
+	answer, err := p.out.ReadString('\n')
+	if err != nil {
 		t.Fatalf("sync: %q, %v", answer, err)
 	}
+	return strings.TrimSuffix(answer, "\n")
 }
 
 // node is node-1 with two pods on its bridge which answer on port 8080, over
@@ -277,6 +294,33 @@ func TestNoEndpointIsRefused(t *testing.T) {
 			t.Errorf("%s: %s", address, got)
 		}
 	}
+}
+
+// TestTooManyServices: those that get no portal do not answer, the others are
+// carried, and when one of those goes another gets its place.
+func TestTooManyServices(t *testing.T) {
+	t.Setenv("USERSPACE_PORTALS", "3") // one is of default/kubernetes
+	proxy, pods := node(t)
+	service := func(number int) string {
+		replace := strings.NewReplacer("web", fmt.Sprint("web", number), "10.96.0.20", fmt.Sprint("10.96.0.2", number), "30080", fmt.Sprint(30080+number))
+		return "---\n" + replace.Replace(cluster("TCP", "", "10.244.1.2"))
+	}
+	want := func(number int, answer string) {
+		t.Helper()
+		if got := ask(t, pods[2].Path(), "tcp", fmt.Sprintf("10.96.0.2%d:80", number)); !strings.Contains(got, answer) {
+			t.Errorf("web%d: %s, not %s", number, got, answer)
+		}
+	}
+	if answer := proxy.trySync(t, service(1)+service(2)+service(3)); answer != "1 portals are missing, such as that of default/web3: 3 are open, and the rest of the files that may be open (ulimit -n) is for connections" {
+		t.Errorf("three Services: %s", answer)
+	}
+	want(1, "10.244.1.2")
+	want(2, "10.244.1.2")
+	want(3, "timeout")
+	proxy.trySync(t, service(2)+service(3)) // the portal of web1 is closed at its end
+	proxy.sync(t, service(2)+service(3))
+	want(2, "10.244.1.2")
+	want(3, "10.244.1.2")
 }
 
 func TestCleanupLeavesNothing(t *testing.T) {
