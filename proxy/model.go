@@ -152,8 +152,9 @@ func (m *Model) endpoints(port PortName) []*Endpoint {
 			}
 			for i := range p.endpoints {
 				e := &p.endpoints[i]
-				// While the controller moves an endpoint it is in two slices.
-				if _, twice := found[e.Address]; !twice || e.Local {
+				// While the controller moves an endpoint it is in two slices. Or two pods have the
+				// address: one ends, and the pod network has given it to the next, who is meant.
+				if _, twice := found[e.Address]; !twice || !e.terminating {
 					found[e.Address] = e
 				}
 			}

@@ -145,7 +145,8 @@ func affinity(svc *corev1.Service) time.Duration {
 }
 
 // loadBalancer reads the addresses in the status. ipMode Proxy means that the
-// load balancer ends connections itself, so its address is not for us.
+// load balancer ends connections itself, so its address is not for us. A range of
+// all addresses lets everybody in, as having no ranges does.
 func loadBalancer(svc *corev1.Service, family corev1.IPFamily) (ips []netip.Addr, ranges []netip.Prefix) {
 	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
 		return nil, nil
@@ -160,6 +161,9 @@ func loadBalancer(svc *corev1.Service, family corev1.IPFamily) (ips []netip.Addr
 		if prefix, err := netip.ParsePrefix(strings.TrimSpace(r)); err == nil && isOf(prefix.Addr(), family) {
 			ranges = append(ranges, prefix.Masked())
 		}
+	}
+	if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Bits() == 0 }) {
+		ranges = nil
 	}
 	return ips, ranges
 }

@@ -151,12 +151,13 @@ func (p *planner) externalIPs(port *proxy.Port) {
 
 // loadBalancer: the address in the Service's status. With source ranges it
 // leads to KUBE-FW-, which lets the right ones through, and everything else is
-// dropped in the filter table, for nat cannot drop.
+// dropped in the filter table, for nat cannot drop. Without endpoints everybody is
+// refused alike.
 func (p *planner) loadBalancer(port *proxy.Port) {
 	for _, ip := range port.LoadBalancerIPs {
 		destination := p.destination(port, ip.String())
 		target := serviceChain(externalPrefix, port)
-		if len(port.SourceRanges) > 0 {
+		if port.HasEndpoints && len(port.SourceRanges) > 0 {
 			target = serviceChain(firewallPrefix, port)
 			p.share("filter", proxyFirewallChain, destination, comment(port.Name.String()+" traffic not accepted by "+target), dport(port, port.Port), "-j DROP")
 		}
