@@ -31,13 +31,13 @@ suites=(
 )
 measures=("proxy/scale -modes=ipvs,nftables -run=^$ -bench=FirstPacket|ClusterIP -benchtime=1x")
 # Programs which the tests run; their libraries come along.
-programs=(ip bridge nsenter iptables iptables-save iptables-restore ipset nft conntrack curl)
+programs=(ip bridge nsenter iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore ipset nft conntrack curl)
 # Modules to load, with all they need. What rules and sets need is loaded by the
 # kernel itself on a real machine; here nobody is there to do it.
 modules=(
   ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_sh ip_vs_mh dummy veth bridge br_netfilter
-  nf_conntrack nf_conntrack_netlink nf_tables nft_compat nft_chain_nat nft_nat nft_masq nft_ct nft_fib_ipv4 nft_numgen nft_reject_ipv4
-  xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_MASQUERADE xt_nat xt_nfacct xt_physdev xt_REDIRECT xt_set xt_statistic xt_tcpudp ipt_REJECT
+  nf_conntrack nf_conntrack_netlink nf_tables nft_compat nft_chain_nat nft_nat nft_masq nft_ct nft_fib_ipv4 nft_fib_ipv6 nft_numgen nft_reject_ipv4 nft_reject_ipv6
+  xt_addrtype xt_comment xt_conntrack xt_ipvs xt_mark xt_MASQUERADE xt_nat xt_nfacct xt_physdev xt_REDIRECT xt_set xt_statistic xt_tcpudp ipt_REJECT ip6t_REJECT
   ip_set_bitmap_port ip_set_hash_ip ip_set_hash_ipport ip_set_hash_ipportip ip_set_hash_ipportnet sctp
 )
 
@@ -175,7 +175,7 @@ build_guest() {
   local program
   for program in "${programs[@]}"; do add_program "$program"; done
   mkdir -p "$root/usr/lib/x86_64-linux-gnu/xtables"
-  cp /usr/lib/x86_64-linux-gnu/xtables/lib{xt,ipt}_*.so "$root/usr/lib/x86_64-linux-gnu/xtables/"
+  cp /usr/lib/x86_64-linux-gnu/xtables/lib{xt,ipt,ip6t}_*.so "$root/usr/lib/x86_64-linux-gnu/xtables/"
   cp /etc/protocols "$root/etc/" # ipset reads "tcp" there
   add_modules
   add_suites

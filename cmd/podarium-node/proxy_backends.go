@@ -47,6 +47,8 @@ func (f *proxyFlags) hasIPv6(ctx context.Context) bool {
 		return iptablesrules.IPv6.Works(ctx)
 	case "nftables":
 		return true // one program and one part of the kernel for both
+	case "ipvs":
+		return ipvs.SupportsIPv6(ctx)
 	}
 	return false
 }
@@ -62,7 +64,7 @@ func (f *proxyFlags) backend(own proxyFacts) (proxy.Backend, error) {
 		}), nil
 	case "ipvs":
 		return f.ipvs.backend(ipvs.Config{
-			NodeIP: own.node, LocalPods: own.pods, MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: own.nodePorts,
+			Family: own.family, NodeIP: own.node, LocalPods: own.pods, MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: own.nodePorts,
 		})
 	}
 	return iptables.New(iptables.Config{

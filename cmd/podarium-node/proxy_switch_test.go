@@ -27,7 +27,7 @@ metadata: {name: web, namespace: default}
 spec:
   type: NodePort
   clusterIP: 10.96.0.20
-  clusterIPs: [10.96.0.20]
+  clusterIPs: [10.96.0.20, "fd00:10:96::20"]
   ports: [{protocol: TCP, port: 80, nodePort: 30080}]
 ---
 apiVersion: discovery.k8s.io/v1
@@ -36,7 +36,26 @@ metadata: {name: web-1, namespace: default, labels: {kubernetes.io/service-name:
 addressType: IPv4
 ports: [{name: "", protocol: TCP, port: 8080}]
 endpoints: [{addresses: [10.244.1.3], nodeName: node-1, conditions: {ready: true}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-2, namespace: default, labels: {kubernetes.io/service-name: web}}
+addressType: IPv6
+ports: [{name: "", protocol: TCP, port: 8080}]
+endpoints: [{addresses: ["fd00:10:244:1::3"], nodeName: node-1, conditions: {ready: true}}]
 `
+
+// bothFamilies are what the proxy knows of node-1.
+var bothFamilies = []proxyFacts{
+	{
+		family: corev1.IPv4Protocol, node: netip.MustParseAddr("192.168.56.11"), pods: netip.MustParsePrefix("10.244.0.0/16"),
+		services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
+	},
+	{
+		family: corev1.IPv6Protocol, node: netip.MustParseAddr("fd00:192:168:56::11"), pods: netip.MustParsePrefix("fd00:10:244::/56"),
+		services: []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112")},
+	},
+}
 
 // TestSwitchingModes: what a node has after a switch from any mode to any other
 // is what it would have without the first, and after --cleanup nothing.
@@ -47,7 +66,8 @@ func TestSwitchingModes(t *testing.T) {
 		t.Run("only "+to, func(t *testing.T) {
 			proxytest.Node(t)
 			startMode(t, to)
-			if want = traces(t); !strings.Contains(want, "10.96.0.20") {
+			want = traces(t)
+			if !strings.Contains(want, "10.96.0.20") || to != "userspace" && !strings.Contains(want, "fd00:10:96::20") {
 				t.Fatalf("the Service is not to be seen:\n%s", want)
 			}
 			cleanUp(t)
@@ -76,14 +96,16 @@ func startMode(t *testing.T, mode string) {
 	if err := f.removeOtherModes(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	backend, err := f.backend(proxyFacts{
-		family: corev1.IPv4Protocol, node: netip.MustParseAddr("192.168.56.11"), pods: netip.MustParsePrefix("10.244.0.0/16"),
-		services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
-	})
-	if err != nil {
-		t.Fatal(err)
+	for _, own := range bothFamilies {
+		if own.family == corev1.IPv6Protocol && !f.hasIPv6(t.Context()) {
+			continue
+		}
+		backend, err := f.backend(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxytest.Sync(t, backend, proxytest.SnapshotOf(t, own.family, nodePortService))
 	}
-	proxytest.Sync(t, backend, proxytest.Snapshot(t, nodePortService))
 }
 
 func cleanUp(t *testing.T) {
@@ -108,7 +130,7 @@ var (
 func traces(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, command := range []string{"iptables-save", "nft list table ip kube-proxy", "ipset save", "ip -brief addr show kube-ipvs0"} {
+	for _, command := range []string{"iptables-save", "ip6tables-save", "nft list table ip kube-proxy", "nft list table ip6 kube-proxy", "ipset save", "ip -brief addr show kube-ipvs0"} {
 		args := strings.Fields(command)
 		out, err := exec.Command(args[0], args[1:]...).Output() // fails where there is no such thing
 		if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {

@@ -10,7 +10,7 @@ import (
 // empty set are left out where that is all they do. closed are load balancer
 // addresses which the node itself may not use.
 func chains(sets contents, cfg Config, closed []portal) *iptables.Ruleset {
-	c := &chainWriter{sets: sets, cfg: cfg, nat: iptables.NewTable("nat"), filter: iptables.NewTable("filter")}
+	c := &chainWriter{sets: sets, cfg: cfg, family: cfg.family(), nat: iptables.NewTable("nat"), filter: iptables.NewTable("filter")}
 	c.nat.Declare(servicesChain, postroutingChain, nodePortChain, loadBalancerChain, markMasqChain)
 	c.filter.Declare(forwardChain, nodePortChain, firewallChain, sourceRangesChain, filterChain, outFilterChain)
 	c.services()
@@ -25,16 +25,19 @@ func chains(sets contents, cfg Config, closed []portal) *iptables.Ruleset {
 type chainWriter struct {
 	sets        contents
 	cfg         Config
+	family      family
 	nat, filter *iptables.Table
 }
 
 // inSet is the match of a rule that looks into a set, with its comment. fields
 // say what is looked up there: "dst,dst" is destination address and port.
-func inSet(name, fields string) string {
-	return comment(commentOf(name)) + " " + match(name, fields)
+func (f family) inSet(name, fields string) string {
+	return comment(commentOf(name)) + " " + f.match(name, fields)
 }
 
-func match(name, fields string) string { return "-m set --match-set " + name + " " + fields }
+func (f family) match(name, fields string) string {
+	return "-m set --match-set " + f.set(name) + " " + fields
+}
 
 func commentOf(set string) string {
 	for _, s := range sets {
@@ -50,7 +53,7 @@ func comment(text string) string { return `-m comment --comment "` + text + `"` 
 // look adds a rule for what is in a set, if anything is.
 func (c *chainWriter) look(table *iptables.Table, chain, protocol, set, fields, target string) {
 	if len(c.sets[set]) > 0 {
-		table.Add(chain, protocol, inSet(set, fields), "-j", target)
+		table.Add(chain, protocol, c.family.inSet(set, fields), "-j", target)
 	}
 }
 
@@ -64,7 +67,7 @@ const fromItself = "src,dst"
 // It ends by accepting what IPVS will take, so that no rule of somebody else in
 // the nat table changes the packet before.
 func (c *chainWriter) services() {
-	c.nat.Add(servicesChain, "-s 127.0.0.0/8 -j RETURN")
+	c.nat.Add(servicesChain, "-s "+c.family.loopback+" -j RETURN")
 	c.look(c.nat, servicesChain, "", loadBalancerSet, "dst,dst", loadBalancerChain)
 	c.clusterIPs()
 	c.look(c.nat, servicesChain, "", externalIPSet, "dst,dst", markMasqChain)
@@ -77,7 +80,7 @@ func (c *chainWriter) services() {
 	c.nat.Add(servicesChain, "-m addrtype --dst-type LOCAL -j", nodePortChain)
 	for _, set := range []string{clusterIPSet, loadBalancerSet} {
 		if len(c.sets[set]) > 0 {
-			c.nat.Add(servicesChain, match(set, "dst,dst"), "-j ACCEPT")
+			c.nat.Add(servicesChain, c.family.match(set, "dst,dst"), "-j ACCEPT")
 		}
 	}
 	c.look(c.nat, loadBalancerChain, "", loadBalancerLocalSet, fromItself, markMasqChain)
@@ -108,7 +111,7 @@ func (c *chainWriter) nodePorts() {
 		c.look(c.nat, nodePortChain, "-p "+p.protocol, nodePortLocalPrefix+p.suffix, p.fields, "RETURN")
 		c.look(c.nat, nodePortChain, "-p "+p.protocol, nodePortPrefix+p.suffix, p.fields, markMasqChain)
 	}
-	c.filter.Add(nodePortChain, inSet(healthCheckSet, "dst"), "-j ACCEPT")
+	c.filter.Add(nodePortChain, c.family.inSet(healthCheckSet, "dst"), "-j ACCEPT")
 }
 
 // postrouting: marked packets leave with the node's address, and without the
@@ -130,7 +133,7 @@ func (c *chainWriter) firewall(closed []portal) {
 	c.filter.Add(sourceRangesChain, "-j DROP")
 	for _, p := range closed {
 		ip := p.address.Addr()
-		c.filter.Add(outFilterChain, fmt.Sprintf("-s %s/32 -m ipvs --vaddr %s --vproto %s --vport %d -j DROP", ip, ip, p.protocol, p.address.Port()))
+		c.filter.Add(outFilterChain, fmt.Sprintf("-s %s%s -m ipvs --vaddr %s --vproto %s --vport %d -j DROP", ip, c.family.host, ip, p.protocol, p.address.Port()))
 	}
 }
 
@@ -143,10 +146,10 @@ func (c *chainWriter) forward() {
 // without these rules its port 22 would be the node's sshd.
 func (c *chainWriter) filterOwnPorts() {
 	for _, set := range []string{loadBalancerSet, clusterIPSet, externalIPSet, externalIPLocalSet} {
-		c.filter.Add(filterChain, match(set, "dst,dst"), "-j RETURN")
+		c.filter.Add(filterChain, c.family.match(set, "dst,dst"), "-j RETURN")
 	}
-	c.filter.Add(filterChain, match(healthCheckSet, "dst"), "-j RETURN")
-	c.filter.Add(filterChain, "-m conntrack --ctstate NEW", match(ipvsIPsSet, "dst"), "-j REJECT --reject-with icmp-port-unreachable")
+	c.filter.Add(filterChain, c.family.match(healthCheckSet, "dst"), "-j RETURN")
+	c.filter.Add(filterChain, "-m conntrack --ctstate NEW", c.family.match(ipvsIPsSet, "dst"), "-j REJECT --reject-with "+c.family.refusal)
 }
 
 // jumps are the ways from the kernel's chains to ours, in the order they must

@@ -29,8 +29,13 @@ func Cleanup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find interface %s: %w", device, err)
 	}
-	if err := iptables.IPv4.Remove(ctx, []string{"filter", "nat"}, "KUBE-"); err != nil {
-		return err
+	for _, tool := range []iptables.Tool{iptables.IPv4, iptables.IPv6} {
+		if tool == iptables.IPv6 && !tool.Works(ctx) {
+			continue
+		}
+		if err := tool.Remove(ctx, []string{"filter", "nat"}, "KUBE-"); err != nil {
+			return err
+		}
 	}
 	if err := destroySets(ctx); err != nil {
 		return err
@@ -57,8 +62,10 @@ func destroySets(ctx context.Context) error {
 	}
 	var commands strings.Builder
 	for _, s := range sets {
-		if strings.Contains(saved, "create "+s.name+" ") {
-			fmt.Fprintf(&commands, "destroy %s\n", s.name)
+		for _, f := range []family{ipv4, ipv6} {
+			if name := f.set(s.name); strings.Contains(saved, "create "+name+" ") {
+				fmt.Fprintf(&commands, "destroy %s\n", name)
+			}
 		}
 	}
 	return restoreSets(ctx, commands.String())

@@ -4,11 +4,14 @@ package ipvs
 
 import (
 	"context"
+	"net/netip"
 	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
+	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
 
@@ -61,22 +64,38 @@ func (n *testNode) have(t *testing.T) string {
 		t.Fatal(err)
 	}
 	have.Rules = noRules()
-	return text(have.Plan)
+	return text(have.Plan, n.backend.cfg.family())
 }
 
 // TestTheKernelHasThePlan: one situation after the other, in one kernel, and a
 // restart in those that begin with other flags.
 func TestTheKernelHasThePlan(t *testing.T) {
+	for name, of := range families {
+		t.Run(name, func(t *testing.T) { theKernelHasThePlan(t, of.family, of.own) })
+	}
+}
+
+func theKernelHasThePlan(t *testing.T, family corev1.IPFamily, own []netip.Addr) {
+	t.Helper()
 	n := newNode(t)
+	if family == corev1.IPv6Protocol {
+		nstest.Run(t, "ip", "addr", "add", own[0].String()+"/64", "dev", "eth0", "nodad")
+	}
 	for _, s := range proxytest.Situations(t) {
-		if cfg := config(t, s.Flags); !reflect.DeepEqual(cfg, n.backend.cfg) {
+		if _, ok := s.Rules["ip6tables"]; !ok && family == corev1.IPv6Protocol {
+			continue // most are about IPv4
+		}
+		if cfg := configOf(t, family, s.Flags); !reflect.DeepEqual(cfg, n.backend.cfg) {
 			n.restart(t, cfg)
 		}
 		for _, objects := range append(s.Before, s.Objects) {
-			n.sync(t, objects)
-			want := plan(proxytest.Snapshot(t, objects), n.backend.cfg, nodeAddresses)
+			snapshot := proxytest.SnapshotOf(t, family, objects)
+			if err := n.backend.Sync(t.Context(), snapshot); err != nil {
+				t.Fatal(err)
+			}
+			want := plan(snapshot, n.backend.cfg, own)
 			want.Rules = noRules()
-			if diff := cmp.Diff(text(want), n.have(t)); diff != "" {
+			if diff := cmp.Diff(text(want, n.backend.cfg.family()), n.have(t)); diff != "" {
 				t.Fatalf("%s: the kernel differs (-plan +kernel):\n%s", s.Name, diff)
 			}
 		}

@@ -34,16 +34,16 @@ func openKernel() (*kernel, error) {
 
 var protocolNumbers = map[string]uint16{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP}
 
-// servers reads all virtual servers but those of the excluded ranges, of IPv6
-// and of firewall marks, which are not ours.
-func (k *kernel) servers(excluded []netip.Prefix) (servers, error) {
+// servers reads all virtual servers of an IP family but those of the excluded
+// ranges and of firewall marks, which are not ours.
+func (k *kernel) servers(f family, excluded []netip.Prefix) (servers, error) {
 	list, err := k.ipvs.GetServices()
 	if err != nil {
 		return nil, fmt.Errorf("list virtual servers: %w", err)
 	}
 	have := servers{}
 	for _, service := range list {
-		at, ok := portalOf(service)
+		at, ok := portalOf(service, f)
 		if !ok || slices.ContainsFunc(excluded, func(r netip.Prefix) bool { return r.Contains(at.address.Addr()) }) {
 			continue
 		}
@@ -60,9 +60,9 @@ func (k *kernel) servers(excluded []netip.Prefix) (servers, error) {
 	return have, nil
 }
 
-func portalOf(service *ipvs.Service) (portal, bool) {
+func portalOf(service *ipvs.Service, f family) (portal, bool) {
 	for name, number := range protocolNumbers {
-		if number == service.Protocol && service.FWMark == 0 && service.AddressFamily == unix.AF_INET {
+		if number == service.Protocol && service.FWMark == 0 && service.AddressFamily == f.number {
 			return portal{name, addrPort(service.Address, service.Port)}, true
 		}
 	}
@@ -85,16 +85,20 @@ func (k *kernel) destinations(at portal) ([]*ipvs.Destination, error) {
 // service is a virtual server in netlink's form. With persistence the kernel
 // keeps clients apart by the bits of the mask: all of them.
 func service(at portal, s *server) *ipvs.Service {
+	mask := uint32(0xffffffff)
+	if at.address.Addr().Is6() {
+		mask = 128 // there it is how many
+	}
 	return &ipvs.Service{
-		Address: at.address.Addr().AsSlice(), Protocol: protocolNumbers[at.protocol], Port: at.address.Port(), AddressFamily: unix.AF_INET,
-		SchedName: s.scheduler, Flags: s.flags, Timeout: s.timeout, Netmask: 0xffffffff,
+		Address: at.address.Addr().AsSlice(), Protocol: protocolNumbers[at.protocol], Port: at.address.Port(), AddressFamily: familyOf(at.address.Addr()).number,
+		SchedName: s.scheduler, Flags: s.flags, Timeout: s.timeout, Netmask: mask,
 	}
 }
 
 func destination(real netip.AddrPort, weight int) *ipvs.Destination {
 	return &ipvs.Destination{
 		Address: real.Addr().AsSlice(), Port: real.Port(), Weight: weight,
-		AddressFamily: unix.AF_INET, ConnectionFlags: ipvs.ConnectionFlagMasq,
+		AddressFamily: familyOf(real.Addr()).number, ConnectionFlags: ipvs.ConnectionFlagMasq,
 	}
 }
 
@@ -156,9 +160,9 @@ func ensureDevice() error {
 }
 
 // addresses are kube-ipvs0's and, apart, those of all other interfaces that are
-// not for the node alone.
-func addresses() (bound map[netip.Addr]bool, own []netip.Addr, err error) {
-	list, err := netlinksafe.AddrList(nil, netlink.FAMILY_V4)
+// not for the node, or a link, alone.
+func addresses(f family) (bound map[netip.Addr]bool, own []netip.Addr, err error) {
+	list, err := netlinksafe.AddrList(nil, int(f.number))
 	if err != nil {
 		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -168,9 +172,10 @@ func addresses() (bound map[netip.Addr]bool, own []netip.Addr, err error) {
 	}
 	bound = map[netip.Addr]bool{}
 	for _, a := range list {
-		addr, ok := netip.AddrFromSlice(a.IP.To4())
+		addr, ok := netip.AddrFromSlice(a.IP)
+		addr = addr.Unmap()
 		switch {
-		case !ok || addr.IsLoopback():
+		case !ok || addr.IsLoopback() || addr.IsLinkLocalUnicast():
 		case a.LinkIndex == index:
 			bound[addr] = true
 		case !slices.Contains(own, addr):
@@ -201,7 +206,10 @@ func eachMissing(list, others map[netip.Addr]bool, verb string, change func(netl
 		if others[addr] {
 			continue
 		}
-		one := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(32, 32)}}
+		one := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(addr.BitLen(), addr.BitLen())}}
+		if addr.Is6() {
+			one.Flags = unix.IFA_F_NODAD // nobody else is on this interface
+		}
 		if err := change(link, one); err != nil && !errors.Is(err, already) {
 			return fmt.Errorf("%s %s %s: %w", verb, device, addr, err)
 		}

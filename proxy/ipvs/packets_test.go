@@ -555,7 +555,7 @@ func TestWhatIsTakenAwayComesBack(t *testing.T) {
 		"an element":     func() { nstest.Run(t, "ipset", "del", clusterIPSet, "10.96.0.20,tcp:80") },
 		"virtual server": func() { n.do(t, step{verb: deleteServer, at: portal{"tcp", netip.MustParseAddrPort(portalAddress)}}) },
 		"a foreign one": func() {
-			n.do(t, step{verb: addServer, at: probe, server: &server{scheduler: "rr"}})
+			n.do(t, step{verb: addServer, at: portal{"tcp", ipv4.probe}, server: &server{scheduler: "rr"}})
 		},
 	} {
 		take()
@@ -596,7 +596,7 @@ func TestCleanupLeavesWhatOthersMade(t *testing.T) {
 	if !strings.Contains(all, "-A FORWARD -s 10.1.1.1/32 -j DROP") || !strings.Contains(all, "create theirs") {
 		t.Errorf("what somebody else has made is gone:\n%s", all)
 	}
-	have, err := n.backend.kernel.servers(nil)
+	have, err := n.backend.kernel.servers(ipv4, nil)
 	if err != nil || len(have) > 0 {
 		t.Errorf("virtual servers: %v, %v", have, err)
 	}
@@ -605,11 +605,11 @@ func TestCleanupLeavesWhatOthersMade(t *testing.T) {
 // TestExcludedVirtualServersAreLeftAlone: --ipvs-exclude-cidrs.
 func TestExcludedVirtualServersAreLeftAlone(t *testing.T) {
 	n := newNode(t)
-	n.backend.cfg.ExcludeCIDRs = []netip.Prefix{netip.PrefixFrom(probe.address.Addr(), 32)}
-	n.do(t, step{verb: addServer, at: probe, server: &server{scheduler: "rr"}})
+	n.backend.cfg.ExcludeCIDRs = []netip.Prefix{netip.PrefixFrom(ipv4.probe.Addr(), 32)}
+	n.do(t, step{verb: addServer, at: portal{"tcp", ipv4.probe}, server: &server{scheduler: "rr"}})
 	n.sync(t, web("TCP", "", podB))
-	have, err := n.backend.kernel.servers(nil)
-	if err != nil || have[probe] == nil {
+	have, err := n.backend.kernel.servers(ipv4, nil)
+	if err != nil || have[portal{"tcp", ipv4.probe}] == nil {
 		t.Errorf("it is gone: %v, %v", have, err)
 	}
 }
@@ -654,7 +654,7 @@ func TestUnknownScheduler(t *testing.T) {
 	if _, err := New(cfg); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	if have, err := n.backend.kernel.servers(nil); err != nil || len(have) > 0 {
+	if have, err := n.backend.kernel.servers(ipv4, nil); err != nil || len(have) > 0 {
 		t.Errorf("left behind: %v, %v", have, err)
 	}
 }

@@ -17,30 +17,45 @@ import (
 // nodeAddresses are node-1's.
 var nodeAddresses = []netip.Addr{netip.MustParseAddr("192.168.56.11")}
 
+// families are how the situations call the plans, and which addresses node-1 has.
+var families = map[string]struct {
+	family corev1.IPFamily
+	own    []netip.Addr
+}{
+	"ipvs":     {corev1.IPv4Protocol, nodeAddresses},
+	"ipvs-ip6": {corev1.IPv6Protocol, []netip.Addr{netip.MustParseAddr("fd00:192:168:56::11")}},
+}
+
 // TestSituations: what each cluster of ../testdata means in ipvs mode, as the
 // tools would print it: `ip addr`, `ipvsadm-save -n`, `ipset save`,
 // `iptables-save`.
 func TestSituations(t *testing.T) {
 	for _, s := range proxytest.Situations(t) {
-		t.Run(s.Name, func(t *testing.T) {
-			got := text(plan(proxytest.Snapshot(t, s.Objects), config(t, s.Flags), nodeAddresses))
-			if *proxytest.Update {
-				s.Rewrite(t, "ipvs", got)
-				return
+		for name, of := range families {
+			if _, ok := s.Rules["ip6tables"]; !ok && of.family == corev1.IPv6Protocol {
+				continue // most are about IPv4
 			}
-			if diff := cmp.Diff(s.Rules["ipvs"], got); diff != "" {
-				t.Errorf("the plan differs (-written +planned; go test ./proxy/ipvs -update rewrites it):\n%s", diff)
-			}
-		})
+			t.Run(name+"/"+s.Name, func(t *testing.T) {
+				cfg := configOf(t, of.family, s.Flags)
+				got := text(plan(proxytest.SnapshotOf(t, of.family, s.Objects), cfg, of.own), cfg.family())
+				if *proxytest.Update {
+					s.Rewrite(t, name, got)
+					return
+				}
+				if diff := cmp.Diff(s.Rules[name], got); diff != "" {
+					t.Errorf("the plan differs (-written +planned; go test ./proxy/ipvs -update rewrites it):\n%s", diff)
+				}
+			})
+		}
 	}
 }
 
-func text(p *Plan) string {
+func text(p *Plan, f family) string {
 	var out strings.Builder
 	for _, addr := range slices.SortedFunc(maps.Keys(p.Addresses), netip.Addr.Compare) {
-		out.WriteString("inet " + addr.String() + "/32 scope global " + device + "\n")
+		out.WriteString(f.sets + " " + addr.String() + f.host + " scope global " + device + "\n")
 	}
-	out.WriteString(p.Servers.String() + p.Sets.String())
+	out.WriteString(p.Servers.String() + f.save(p.Sets))
 	out.Write(iptables.Difference(noRules(), p.Rules))
 	return out.String()
 }
@@ -52,9 +67,18 @@ func noRules() *iptables.Ruleset {
 // config is what kube-proxy's flags mean on node-1.
 func config(t *testing.T, flags []string) Config {
 	t.Helper()
-	f := proxytest.ParseFlags(t, corev1.IPv4Protocol, flags)
+	return configOf(t, corev1.IPv4Protocol, flags)
+}
+
+func configOf(t *testing.T, family corev1.IPFamily, flags []string) Config {
+	t.Helper()
+	f := proxytest.ParseFlags(t, family, flags)
+	own := nodeAddresses
+	if family == corev1.IPv6Protocol {
+		own = families["ipvs-ip6"].own
+	}
 	return Config{
-		MasqueradeBit: 14, Scheduler: "rr", NodeIP: nodeAddresses[0],
+		Family: family, MasqueradeBit: 14, Scheduler: "rr", NodeIP: own[0],
 		LocalPods: f.LocalPods, MasqueradeAll: f.MasqueradeAll, NodePortAddresses: f.NodePortAddresses,
 	}
 }
@@ -76,10 +100,10 @@ func TestStepsLeadFromAnyPlanToAnyOther(t *testing.T) {
 		if kernel.String() != want.Servers.String() {
 			t.Fatalf("%s: virtual servers:\n%s\nwant:\n%s", s.Name, kernel, want.Servers)
 		}
-		add, del := setSteps(content, want.Sets)
+		add, del := ipv4.setSteps(content, want.Sets)
 		content.take(t, add+del)
-		if content.String() != want.Sets.String() {
-			t.Fatalf("%s: sets:\n%s\nwant:\n%s", s.Name, content, want.Sets)
+		if ipv4.save(content) != ipv4.save(want.Sets) {
+			t.Fatalf("%s: sets:\n%s\nwant:\n%s", s.Name, ipv4.save(content), ipv4.save(want.Sets))
 		}
 		if come, gone := serverSteps(kernel, want.Servers); len(come)+len(gone) > 0 {
 			t.Fatalf("%s: nothing has changed, and yet: %v %v", s.Name, come, gone)

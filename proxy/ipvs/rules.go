@@ -20,7 +20,7 @@ type Plan struct {
 }
 
 // plan is pure: the same arguments give the same plan, and nothing is looked
-// up. own are the node's addresses besides 127.0.0.0/8 and those of kube-ipvs0.
+// up. own are the node's addresses besides those of loopback and of kube-ipvs0.
 func plan(snapshot *proxy.Snapshot, cfg Config, own []netip.Addr) *Plan {
 	p := &planner{cfg: cfg, own: own, nodePorts: own, plan: &Plan{Servers: servers{}, Addresses: map[netip.Addr]bool{}, Sets: newContents()}}
 	if len(cfg.NodePortAddresses) > 0 {
@@ -156,7 +156,7 @@ func (p *planner) sourceRanges(port *proxy.Port, portal portal) {
 	p.add(loadBalancerFWSet, portal.element())
 	fromNode := false
 	for _, r := range port.SourceRanges {
-		for _, half := range nonZero(r) {
+		for _, half := range p.nonZero(r) {
 			p.add(sourceCIDRSet, portal.element()+","+half.String())
 		}
 		fromNode = fromNode || r.Contains(p.cfg.NodeIP)
@@ -169,11 +169,12 @@ func (p *planner) sourceRanges(port *proxy.Port, portal portal) {
 }
 
 // nonZero: a set of ranges cannot hold 0.0.0.0/0, but its two halves.
-func nonZero(r netip.Prefix) []netip.Prefix {
+func (p *planner) nonZero(r netip.Prefix) []netip.Prefix {
 	if r.Bits() > 0 {
 		return []netip.Prefix{r}
 	}
-	return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")}
+	halves := p.cfg.family().halves
+	return halves[:]
 }
 
 // nodePort is a virtual server on every address of the node that takes some.

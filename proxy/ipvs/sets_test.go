@@ -22,8 +22,19 @@ add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.10,tcp:80,10.0.0.0/8
 add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.10,tcp:80,198.51.100.7/32
 add KUBE-NODE-PORT-TCP 30080
 `
-	if got := parseSets(saved).String(); got != want {
+	if got := ipv4.save(ipv4.parseSets(saved)); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	// The other family's are somebody else's.
+	const saved6 = `add KUBE-CLUSTER-IP 10.96.0.1,tcp:443
+add KUBE-6-CLUSTER-IP fd00:10:96::1,tcp:443
+add KUBE-6-LOAD-BALANCER-SOURCE-CID fd00:203:113::10,tcp:80,fd00:198:51:100::7
+`
+	const want6 = `add KUBE-6-CLUSTER-IP fd00:10:96::1,tcp:443
+add KUBE-6-LOAD-BALANCER-SOURCE-CID fd00:203:113::10,tcp:80,fd00:198:51:100::7/128
+`
+	if got := ipv6.save(ipv6.parseSets(saved6)); got != want6 {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want6)
 	}
 }
 
@@ -33,13 +44,15 @@ func FuzzParseSets(f *testing.F) {
 	f.Add("add KUBE-LOAD-BALANCER-SOURCE-CIDR 203.0.113.10,tcp:80,198.51.100.7")
 	f.Add("add KUBE-CLUSTER-IP\n\nadd  x  y z")
 	f.Fuzz(func(t *testing.T, saved string) {
-		text := parseSets(saved).String()
-		if again := parseSets(text).String(); again != text {
-			t.Errorf("%q, read again: %q", text, again)
-		}
-		for line := range strings.Lines(text) {
-			if len(strings.Fields(line)) != 3 {
-				t.Errorf("not a command: %q", line)
+		for _, own := range []family{ipv4, ipv6} {
+			text := own.save(own.parseSets(saved))
+			if again := own.save(own.parseSets(text)); again != text {
+				t.Errorf("%q, read again: %q", text, again)
+			}
+			for line := range strings.Lines(text) {
+				if len(strings.Fields(line)) != 3 {
+					t.Errorf("not a command: %q", line)
+				}
 			}
 		}
 	})

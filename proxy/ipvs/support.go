@@ -1,9 +1,9 @@
 package ipvs
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 
@@ -28,22 +28,30 @@ func Supported() error {
 	return nil
 }
 
-// probe is where a virtual server is made for a moment: an address for
-// documentation (RFC 5737) which no machine should have.
-var probe = portal{"tcp", netip.MustParseAddrPort("198.51.100.0:20000")}
+// SupportsIPv6 tells whether this machine can do it for IPv6, too: kernels may be
+// built without that part of IPVS.
+func SupportsIPv6(ctx context.Context) bool {
+	k, err := openKernel()
+	if err != nil || !ipv6.tool.Works(ctx) {
+		return false
+	}
+	defer k.ipvs.Close()
+	return k.knows(ipv6, "rr") == nil
+}
 
 // knows asks the kernel for a scheduler, by the one sure way: a virtual server
 // that uses it. The kernel loads the scheduler's module by itself.
-func (k *kernel) knows(scheduler string) error {
+func (k *kernel) knows(f family, scheduler string) error {
 	list, err := k.ipvs.GetServices()
 	if err != nil {
 		return fmt.Errorf("list virtual servers: %w", err)
 	}
 	for _, s := range list {
-		if s.SchedName == scheduler {
+		if s.SchedName == scheduler && s.AddressFamily == f.number {
 			return nil
 		}
 	}
+	probe := portal{"tcp", f.probe}
 	_ = k.take(step{verb: deleteServer, at: probe}) // of a run that was killed here
 	err = k.take(step{verb: addServer, at: probe, server: &server{scheduler: scheduler}})
 	if errors.Is(err, unix.ENOENT) {
@@ -59,7 +67,8 @@ func (k *kernel) knows(scheduler string) error {
 // be masqueraded; a connection to a real server which is gone, and the memory
 // that a client belongs to one which drains, end with the next packet. What
 // conn_reuse_mode has to be depends on the kernel; from Linux 5.9 on it is right
-// as it is.
+// as it is. Forwarding of IPv6 is left to who makes the pods' network, as
+// kube-proxy leaves it: with it a machine hears no router any more.
 func setSysctls(strictARP bool) error {
 	values := [][2]string{
 		{"net/ipv4/vs/conntrack", "1"},

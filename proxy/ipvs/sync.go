@@ -39,7 +39,7 @@ func New(cfg Config) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(k.knows(cfg.Scheduler), setSysctls(cfg.StrictARP), k.setTimeouts(cfg)); err != nil {
+	if err := errors.Join(k.knows(cfg.family(), cfg.Scheduler), setSysctls(cfg.StrictARP), k.setTimeouts(cfg)); err != nil {
 		return nil, err
 	}
 	return &Backend{cfg: cfg, kernel: k}, nil
@@ -48,7 +48,7 @@ func New(cfg Config) (*Backend, error) {
 // Sync makes what the kernel has be what the snapshot means.
 func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	began := time.Now()
-	_, own, err := addresses()
+	_, own, err := addresses(b.cfg.family())
 	if err != nil {
 		return err
 	}
@@ -79,19 +79,19 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 // prepare makes what every plan needs, and reads what is there of an earlier
 // one. The rules, which are few, are written anew.
 func (b *Backend) prepare(ctx context.Context, want *Plan) (*state, error) {
-	if err := errors.Join(ensureDevice(), restoreSets(ctx, createSets())); err != nil {
+	if err := errors.Join(ensureDevice(), restoreSets(ctx, b.cfg.family().createSets())); err != nil {
 		return nil, err
 	}
 	saved := map[string]string{}
 	for _, table := range want.Rules.Tables {
-		text, err := iptables.IPv4.Save(ctx, table.Name)
+		text, err := b.cfg.family().tool.Save(ctx, table.Name)
 		if err != nil {
 			return nil, err
 		}
 		saved[table.Name] = string(text)
 	}
 	none := func(string) bool { return false } // no chain of ours comes and goes
-	if err := iptables.IPv4.Restore(ctx, iptables.Everything(want.Rules, saved, jumps(), none)); err != nil {
+	if err := b.cfg.family().tool.Restore(ctx, iptables.Everything(want.Rules, saved, jumps(), none)); err != nil {
 		return nil, fmt.Errorf("apply rules: %w", err)
 	}
 	have, err := b.read(ctx)
@@ -104,11 +104,11 @@ func (b *Backend) prepare(ctx context.Context, want *Plan) (*state, error) {
 
 // read asks the kernel for everything but the rules.
 func (b *Backend) read(ctx context.Context) (*state, error) {
-	servers, err := b.kernel.servers(b.cfg.ExcludeCIDRs)
+	servers, err := b.kernel.servers(b.cfg.family(), b.cfg.ExcludeCIDRs)
 	if err != nil {
 		return nil, err
 	}
-	bound, own, err := addresses()
+	bound, own, err := addresses(b.cfg.family())
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (b *Backend) read(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &state{&Plan{Servers: servers, Addresses: bound, Sets: parseSets(text)}, own}, nil
+	return &state{&Plan{Servers: servers, Addresses: bound, Sets: b.cfg.family().parseSets(text)}, own}, nil
 }
 
 // apply takes the steps from one plan to the next, in such an order that a
@@ -124,12 +124,12 @@ func (b *Backend) read(ctx context.Context) (*state, error) {
 // comes before its virtual server, that before the address itself, and all go
 // the other way round.
 func (b *Backend) apply(ctx context.Context, have, want *Plan) (steps int, err error) {
-	addSets, delSets := setSteps(have.Sets, want.Sets)
+	addSets, delSets := b.cfg.family().setSteps(have.Sets, want.Sets)
 	come, gone := serverSteps(have.Servers, want.Servers)
 	rules := iptables.Difference(have.Rules, want.Rules)
 	for _, stage := range []func() error{
 		func() error { return restoreSets(ctx, addSets) },
-		func() error { return restoreRules(ctx, rules) },
+		func() error { return b.restoreRules(ctx, rules) },
 		func() error { return b.kernel.do(come) },
 		func() error { return bind(have.Addresses, want.Addresses) },
 		func() error { return unbind(have.Addresses, want.Addresses) },
@@ -146,11 +146,11 @@ func (b *Backend) apply(ctx context.Context, have, want *Plan) (steps int, err e
 	return len(come) + len(gone) + strings.Count(addSets+delSets, "\n"), nil
 }
 
-func restoreRules(ctx context.Context, text []byte) error {
+func (b *Backend) restoreRules(ctx context.Context, text []byte) error {
 	if len(text) == 0 {
 		return nil
 	}
-	if err := iptables.IPv4.Restore(ctx, text); err != nil {
+	if err := b.cfg.family().tool.Restore(ctx, text); err != nil {
 		return fmt.Errorf("apply rules: %w", err)
 	}
 	return nil
@@ -204,7 +204,7 @@ func (s *state) equals(have *state) bool {
 		"the node's addresses":   slices.Equal(have.own, s.own),
 		"addresses of " + device: maps.Equal(have.Addresses, s.Addresses),
 		"virtual servers":        have.Servers.String() == s.Servers.String(),
-		"sets":                   have.Sets.String() == s.Sets.String(),
+		"sets":                   ipv4.save(have.Sets) == ipv4.save(s.Sets), // whatever their names
 	} {
 		if !equal {
 			slog.Info("changed by somebody else", "what", what)
@@ -218,7 +218,7 @@ func (s *state) equals(have *state) bool {
 // every jump is there.
 func (b *Backend) rulesIntact(ctx context.Context) (bool, error) {
 	for _, table := range b.applied.Rules.Tables {
-		saved, err := iptables.IPv4.Save(ctx, table.Name)
+		saved, err := b.cfg.family().tool.Save(ctx, table.Name)
 		if err != nil {
 			return false, err
 		}
