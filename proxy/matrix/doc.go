@@ -13,6 +13,9 @@
 //	  ├ pod-a 10.244.1.2   ├ pod-c 10.244.2.2
 //	  └ pod-b 10.244.1.3   └ pod-d 10.244.2.3
 //
+// Every host has IPv6 addresses as well, fd00::10:244:1:3 where the other is
+// 10.244.1.3, and the rows are tried in both families (family_test.go).
+//
 // The rows are in rows_*_test.go. A cell that is missing fails the test, so a
 // new mode or a new row must say everything.
 package matrix

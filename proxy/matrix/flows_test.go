@@ -24,7 +24,7 @@ func eachMode(t *testing.T, test func(t *testing.T, mode string, n network, prox
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			n := newNetwork(t)
-			test(t, mode, n, startNode(t, n["node-1"].Path(), mode, "node-1"))
+			test(t, mode, n, startNode(t, n["node-1"].Path(), mode, "node-1", ipv4))
 		})
 	}
 }

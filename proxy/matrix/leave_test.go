@@ -26,7 +26,7 @@ func TestCleanupOfAllModes(t *testing.T) {
 			model := proxy.NewModel("node-1", "IPv4")
 			model.SetService(service(nodePort, loadBalancer("203.0.113.10"), sourceRanges("10.1.0.0/16")))
 			model.SetSlice(slice(endpoint("pod-b"), endpoint("pod-d")))
-			backend, err := newBackend(mode, "node-1", flags{})
+			backend, err := newBackend(mode, "node-1", ipv4, flags{})
 			if err != nil {
 				t.Fatal(err)
 			}

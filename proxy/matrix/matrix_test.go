@@ -19,7 +19,8 @@ var modes = flag.String("modes", "iptables,nftables,userspace", "proxy modes to 
 const kernel = "kernel"
 
 // row is a feature: the cluster, who is asked, and by mode what comes back. The
-// cells of a mode's own name go before those of kernel.
+// cells of a mode's own name go before those of kernel, and those of IPv6 before
+// both.
 type row struct {
 	name     string // "F1 ClusterIP, TCP": begins with the row of what a proxy must do
 	flags    flags
@@ -34,7 +35,10 @@ func allRows() []row {
 }
 
 // of is the row's expectation for a mode.
-func (r *row) of(mode string) (cells, bool) {
+func (r *row) of(mode string, family family) (cells, bool) {
+	if c, ok := r.expected[string(family)]; ok {
+		return c, ok
+	}
 	if c, ok := r.expected[mode]; ok || mode == "userspace" {
 		return c, ok
 	}
@@ -51,10 +55,12 @@ func TestNoCellIsMissing(t *testing.T) {
 		}
 		seen[r.name] = true
 		for _, mode := range []string{"iptables", "nftables", "ipvs", "userspace"} {
-			c, ok := r.of(mode)
-			for i, column := range columns {
-				if !ok || c[i] == "" {
-					t.Errorf("%s: nothing is expected in mode %s from %s", r.name, mode, column.name)
+			for _, family := range families(mode) {
+				c, ok := r.of(mode, family)
+				for i, column := range columns {
+					if !ok || c[i] == "" {
+						t.Errorf("%s: nothing is expected in mode %s with %s from %s", r.name, mode, family, column.name)
+					}
 				}
 			}
 		}
@@ -69,24 +75,26 @@ func TestNoCellIsMissing(t *testing.T) {
 // TestMatrix is the matrix, with real packets.
 func TestMatrix(t *testing.T) {
 	for mode := range strings.SplitSeq(*modes, ",") {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			testMode(t, mode)
-		})
+		for _, family := range families(mode) {
+			t.Run(mode+"/"+string(family), func(t *testing.T) {
+				t.Parallel()
+				testMode(t, mode, family)
+			})
+		}
 	}
 }
 
-func testMode(t *testing.T, mode string) {
+func testMode(t *testing.T, mode string, family family) {
 	t.Helper()
 	n := newNetwork(t)
 	for _, p := range pods {
-		serve(t, n[p.name].Path(), p.name, p.ip, mainPort, secondPort)
-		serveSCTP(t, n[p.name].Path(), p.name, p.ip, mainPort)
+		serve(t, n[p.name].Path(), p.name, family.of(p.ip), mainPort, secondPort)
+		serveSCTP(t, n[p.name].Path(), p.name, family.of(p.ip), mainPort)
 	}
-	serve(t, n["world"].Path(), "balancer", balancerIP, 80)
+	serve(t, n["world"].Path(), "balancer", family.of(balancerIP), 80)
 	var proxies []*node
 	for name := range nodes {
-		proxies = append(proxies, startNode(t, n[name].Path(), mode, name))
+		proxies = append(proxies, startNode(t, n[name].Path(), mode, name, family))
 	}
 	for _, r := range allRows() {
 		t.Run(r.name, func(t *testing.T) {
@@ -96,13 +104,13 @@ func testMode(t *testing.T, mode string) {
 					t.Fatal(err)
 				}
 			}
-			want, _ := r.of(mode)
+			want, _ := r.of(mode, family)
 			var all sync.WaitGroup
 			for i, column := range columns {
 				all.Go(func() {
 					path := n[column.host].Path()
-					if err := check(want[i], func(wait time.Duration) string { return ask(path, r.to, wait) }); err != nil {
-						t.Errorf("%s → %s: %v", column.name, r.to, err)
+					if err := check(want[i], func(wait time.Duration) string { return ask(path, family.of(r.to), wait) }); err != nil {
+						t.Errorf("%s → %s: %v", column.name, family.of(r.to), err)
 					}
 				})
 			}

@@ -52,11 +52,18 @@ func newNetwork(t *testing.T) network {
 	return n
 }
 
-// ip runs several ip commands on a host.
+// ip runs several ip commands on a host, those about addresses in both families.
 func (n network) ip(t *testing.T, host string, commands ...string) {
 	t.Helper()
 	for _, c := range commands {
 		n[host].Run(t, append([]string{"ip"}, strings.Fields(c)...)...)
+		if strings.HasPrefix(c, "link ") {
+			continue
+		}
+		if strings.HasPrefix(c, "addr ") {
+			c += " nodad" // it may be used at once
+		}
+		n[host].Run(t, append([]string{"ip", "-6"}, strings.Fields(ipv6.of(c))...)...)
 	}
 }
 
@@ -78,6 +85,7 @@ func (n network) sysctl(t *testing.T, host, name, value string) {
 func (n network) makeWorld(t *testing.T) {
 	t.Helper()
 	n.sysctl(t, "world", "ipv4/ip_forward", "1")
+	n.sysctl(t, "world", "ipv6/conf/all/forwarding", "1")
 	n.cable(t, "client", "world", "toclient")
 	n.ip(t, "client", "addr add 198.51.100.7/24 dev eth0", "route add default via 198.51.100.1")
 	n.ip(t, "world",
@@ -93,6 +101,7 @@ func (n network) makeWorld(t *testing.T) {
 func (n network) makeNode(t *testing.T, name string, last int) {
 	t.Helper()
 	n.sysctl(t, name, "ipv4/ip_forward", "1")
+	n.sysctl(t, name, "ipv6/conf/all/forwarding", "1")
 	n.sysctl(t, name, "ipv4/conf/all/send_redirects", "0")
 	n.sysctl(t, name, "ipv4/conf/default/send_redirects", "0")
 	n.cable(t, name, "world", name)
@@ -104,6 +113,7 @@ func (n network) makeNode(t *testing.T, name string, last int) {
 		"link add cni0 type bridge", "link set cni0 up", fmt.Sprintf("addr add 10.244.%d.1/24 dev cni0", number),
 	)
 	n.sysctl(t, name, "bridge/bridge-nf-call-iptables", "1")
+	n.sysctl(t, name, "bridge/bridge-nf-call-ip6tables", "1")
 }
 
 func (n network) makePod(t *testing.T, p pod) {

@@ -25,7 +25,7 @@ import (
 // with all its threads in the node's namespace.
 func TestMain(m *testing.M) {
 	if mode := os.Getenv("MATRIX_MODE"); mode != "" {
-		os.Exit(serveNode(mode, os.Getenv("MATRIX_NODE")))
+		os.Exit(serveNode(mode, os.Getenv("MATRIX_NODE"), family(os.Getenv("MATRIX_FAMILY"))))
 	}
 	os.Exit(m.Run())
 }
@@ -47,18 +47,19 @@ type flags struct {
 
 // node is the proxy of a node, in a process of its own.
 type node struct {
-	in  *json.Encoder
-	out *json.Decoder
+	family family
+	in     *json.Encoder
+	out    *json.Decoder
 }
 
-func startNode(t *testing.T, path, mode, name string) *node {
+func startNode(t *testing.T, path, mode, name string, family family) *node {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), "MATRIX_MODE="+mode, "MATRIX_NODE="+name)
+	cmd.Env = append(os.Environ(), "MATRIX_MODE="+mode, "MATRIX_NODE="+name, "MATRIX_FAMILY="+string(family))
 	cmd.Stderr = t.Output()
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -77,11 +78,15 @@ func startNode(t *testing.T, path, mode, name string) *node {
 			t.Errorf("proxy of %s: %v", name, err)
 		}
 	})
-	return &node{json.NewEncoder(in), json.NewDecoder(out)}
+	return &node{family, json.NewEncoder(in), json.NewDecoder(out)}
 }
 
 // apply returns when the node's rules are those of the cluster.
 func (n *node) apply(o order) error {
+	o, err := n.family.order(o)
+	if err != nil {
+		return fmt.Errorf("write order for %s: %w", n.family, err)
+	}
 	if err := n.in.Encode(o); err != nil {
 		return fmt.Errorf("give order: %w", err)
 	}
@@ -97,8 +102,8 @@ func (n *node) apply(o order) error {
 
 // serveNode is that process. It is the real model, applier and backend; only
 // the API server is missing.
-func serveNode(mode, name string) int {
-	p := &nodeProxy{mode: mode, name: name, model: proxy.NewModel(name, corev1.IPv4Protocol)}
+func serveNode(mode, name string, family family) int {
+	p := &nodeProxy{mode: mode, name: name, family: family, model: proxy.NewModel(name, corev1.IPFamily(family))}
 	for _, pod := range pods {
 		if pod.node == name {
 			p.model.SetZone(pod.zone)
@@ -125,6 +130,7 @@ func serveNode(mode, name string) int {
 
 type nodeProxy struct {
 	mode, name string
+	family     family
 	model      *proxy.Model
 	now        order
 	backend    proxy.Backend
@@ -165,20 +171,20 @@ func (p *nodeProxy) begin(ctx context.Context, o order) error {
 			return err
 		}
 	}
-	backend, err := newBackend(p.mode, p.name, o.Flags)
+	backend, err := newBackend(p.mode, p.name, p.family, o.Flags)
 	if err != nil {
 		return err
 	}
 	if p.checks == nil {
 		p.checks = proxy.NewHealthChecks(nil, func() bool { return true })
 	}
-	p.backend, p.applier = backend, proxy.NewApplier(corev1.IPv4Protocol, backend, p.checks)
+	p.backend, p.applier = backend, proxy.NewApplier(corev1.IPFamily(p.family), backend, p.checks)
 	return nil
 }
 
-func newBackend(mode, name string, f flags) (proxy.Backend, error) {
-	ip := netip.AddrFrom4([4]byte{192, 168, 56, byte(nodes[name])})
-	pods := netip.MustParsePrefix("10.244.0.0/16")
+func newBackend(mode, name string, family family, f flags) (proxy.Backend, error) {
+	ip := netip.MustParseAddr(family.of(fmt.Sprint("192.168.56.", nodes[name])))
+	pods := netip.MustParsePrefix(family.of("10.244.0.0/16"))
 	if f.NoClusterCIDR {
 		pods = netip.Prefix{}
 	}
@@ -189,17 +195,17 @@ func newBackend(mode, name string, f flags) (proxy.Backend, error) {
 	switch mode {
 	case "iptables":
 		return iptables.New(iptables.Config{
-			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
+			Family: corev1.IPFamily(family), NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
 			LocalhostNodePorts: true, NodePortAddresses: ranges,
 		})
 	case "nftables":
 		return nftables.New(nftables.Config{
-			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
-			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}, NodePortAddresses: ranges,
+			Family: corev1.IPFamily(family), NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
+			ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix(family.of("10.96.0.0/12"))}, NodePortAddresses: ranges,
 		}), nil
 	case "ipvs":
 		return ipvs.New(ipvs.Config{
-			NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
+			Family: corev1.IPFamily(family), NodeIP: ip, LocalPods: pods, MasqueradeAll: f.MasqueradeAll, MasqueradeBit: 14,
 			Scheduler: "rr", NodePortAddresses: ranges,
 		})
 	case "userspace":

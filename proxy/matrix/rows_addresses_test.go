@@ -92,6 +92,7 @@ func addressRows() []row {
 				"nftables":  {"refused", "refused", "refused", "refused"}, // needs route_localnet, which this mode does without
 				"ipvs":      {"refused", "refused", "refused", "refused"},
 				"userspace": {"refused", "refused", "pod-b saw node-1", "refused"},
+				"IPv6":      {"refused", "refused", "refused", "refused"}, // ::1 has no route_localnet
 			},
 		},
 		{

@@ -20,7 +20,6 @@ import (
 // SCTP is spoken by hand, for kernels that have no sockets of it: INIT asks, and
 // INIT ACK answers, with the words in its cookie (RFC 9260 section 3.3).
 const (
-	ipSCTP        = "ip4:132"
 	chunkInit     = 1
 	chunkInitAck  = 2
 	cookie        = 7
@@ -30,12 +29,20 @@ const (
 	minimalLength = headerLength + initLength
 )
 
+// ipSCTP is SCTP over an address's family, as package net calls it.
+func ipSCTP(address netip.Addr) string {
+	if address.Is4() {
+		return "ip4:132"
+	}
+	return "ip6:132"
+}
+
 // serveSCTP starts the server of a host.
 func serveSCTP(t *testing.T, path, who, ip string, port uint16) {
 	t.Helper()
 	var packets net.PacketConn
 	err := netns.Do(path, func() (err error) {
-		packets, err = net.ListenPacket(ipSCTP, ip)
+		packets, err = net.ListenPacket(ipSCTP(netip.MustParseAddr(ip)), ip)
 		return err
 	})
 	if err != nil {
@@ -64,7 +71,7 @@ func askSCTP(ctx context.Context, path, address string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	conn, err := netns.Dial(ctx, path, ipSCTP, to.Addr().String())
+	conn, err := netns.Dial(ctx, path, ipSCTP(to.Addr()), to.Addr().String())
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,7 +33,7 @@ func serve(t *testing.T, path, name, ip string, ports ...int) {
 		if port == secondPort {
 			who = fmt.Sprintf("%s:%d", name, port)
 		}
-		address := fmt.Sprintf("%s:%d", ip, port)
+		address := net.JoinHostPort(ip, strconv.Itoa(port))
 		listener, err := netns.Listen(t.Context(), path, address)
 		if err != nil {
 			t.Fatal(err)
@@ -53,8 +54,10 @@ func serve(t *testing.T, path, name, ip string, ports ...int) {
 
 func answer(who string, client net.Addr) string {
 	address := netip.MustParseAddrPort(client.String()).Addr().String()
-	if name := owners[address]; name != "" {
-		address = name
+	for owned, name := range owners {
+		if address == owned || address == ipv6.of(owned) {
+			return who + " saw " + name
+		}
 	}
 	return who + " saw " + address
 }
