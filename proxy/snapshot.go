@@ -11,6 +11,23 @@ type Snapshot struct {
 	Endpoints int // of all Services, ready or not
 }
 
+// Changed are the ports which only one of two snapshots has; one that is another
+// now is in both lists. It costs a look at each port, and no memory.
+func Changed(before, after *Snapshot) (gone, come []*Port) {
+	old, now := before.Ports, after.Ports
+	for len(old) > 0 || len(now) > 0 {
+		switch {
+		case len(old) > 0 && len(now) > 0 && old[0] == now[0]:
+			old, now = old[1:], now[1:]
+		case len(now) == 0 || len(old) > 0 && comparePorts(old[0], now[0]) <= 0:
+			gone, old = append(gone, old[0]), old[1:]
+		default:
+			come, now = append(come, now[0]), now[1:]
+		}
+	}
+	return gone, come
+}
+
 // Port is a Service port with the endpoints decided for this node. It is never
 // changed after it was made.
 type Port struct {

@@ -13,12 +13,13 @@ import (
 // size. A port's own chains are not kept, for planPort says them again; its rules
 // in shared chains are, since such a chain is written as a whole.
 type parts struct {
-	cfg   Config
-	node  node
-	large bool
-	ports map[*proxy.Port][]sharedRule
-	rules map[string]int     // how many there are, by table
-	sizes map[tableChain]int // of shared chains
+	cfg      Config
+	node     node
+	large    bool
+	snapshot *proxy.Snapshot // of which they are made
+	shared   map[*proxy.Port][]sharedRule
+	rules    map[string]int     // how many there are, by table
+	sizes    map[tableChain]int // of shared chains
 }
 
 func isLarge(snapshot *proxy.Snapshot) bool { return snapshot.Endpoints > largeCluster }
@@ -26,14 +27,14 @@ func isLarge(snapshot *proxy.Snapshot) bool { return snapshot.Endpoints > largeC
 // newParts are those of a snapshot, and all rules.
 func newParts(snapshot *proxy.Snapshot, cfg Config, node node) (*parts, *iptables.Ruleset) {
 	p := &parts{
-		cfg: cfg, node: node, large: isLarge(snapshot),
-		ports: make(map[*proxy.Port][]sharedRule, len(snapshot.Ports)), rules: map[string]int{}, sizes: map[tableChain]int{},
+		cfg: cfg, node: node, large: isLarge(snapshot), snapshot: snapshot,
+		shared: make(map[*proxy.Port][]sharedRule, len(snapshot.Ports)), rules: map[string]int{}, sizes: map[tableChain]int{},
 	}
 	all := planFixed(cfg, node)
 	shared := map[tableChain]bool{{"nat", servicesChain}: true}
 	for _, port := range snapshot.Ports {
 		rules := planPort(port, cfg, node, p.large)
-		p.ports[port] = rules.shared
+		p.shared[port] = rules.shared
 		all["nat"].Take(rules.own)
 		for _, r := range rules.shared {
 			shared[r.chain] = true
@@ -52,23 +53,19 @@ func newParts(snapshot *proxy.Snapshot, cfg Config, node node) (*parts, *iptable
 // there.
 func (p *parts) change(snapshot *proxy.Snapshot, node node) []byte {
 	before, after := emptyTables(), emptyTables()
-	known, moved := p.ports, map[sharedRule]int{}
-	p.ports = make(map[*proxy.Port][]sharedRule, len(snapshot.Ports))
-	for _, port := range snapshot.Ports {
-		shared, ok := known[port]
-		if !ok {
-			rules := planPort(port, p.cfg, p.node, p.large)
-			after["nat"].Take(rules.own)
-			shared = rules.shared
-			count(moved, shared, 1)
-		}
-		p.ports[port] = shared
+	moved := map[sharedRule]int{}
+	gone, come := proxy.Changed(p.snapshot, snapshot)
+	p.snapshot = snapshot
+	for _, port := range gone {
+		before["nat"].Take(planPort(port, p.cfg, p.node, p.large).own)
+		count(moved, p.shared[port], -1)
+		delete(p.shared, port)
 	}
-	for port, shared := range known {
-		if _, stays := p.ports[port]; !stays {
-			before["nat"].Take(planPort(port, p.cfg, p.node, p.large).own)
-			count(moved, shared, -1)
-		}
+	for _, port := range come {
+		rules := planPort(port, p.cfg, p.node, p.large)
+		after["nat"].Take(rules.own)
+		count(moved, rules.shared, 1)
+		p.shared[port] = rules.shared
 	}
 	changed := map[tableChain]bool{{"nat", servicesChain}: !slices.Equal(p.node.nodePorts, node.nodePorts)}
 	for rule, n := range moved {
@@ -112,7 +109,7 @@ func (p *parts) share(snapshot *proxy.Snapshot, chains map[tableChain]bool, into
 		}
 	}
 	for _, port := range snapshot.Ports {
-		for _, r := range p.ports[port] {
+		for _, r := range p.shared[port] {
 			if chains[r.chain] {
 				into[r.chain.table].AddOnce(r.chain.chain, r.rule)
 			}

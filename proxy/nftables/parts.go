@@ -14,12 +14,12 @@ import (
 // Chains belong to one port. Elements may belong to several, as the ports of a
 // Service share its ClusterIP; they go with the last one.
 type parts struct {
-	cfg    Config
-	scale  scale
-	fixed  *Ruleset
-	ports  map[*proxy.Port]bool
-	uses   map[element]use
-	before map[element]string // what was said of the elements a change touches; "" nothing
+	cfg      Config
+	scale    scale
+	fixed    *Ruleset
+	snapshot *proxy.Snapshot // of which it is made
+	uses     map[element]use
+	before   map[element]string // what was said of the elements a change touches; "" nothing
 	// clash: two ports say different things of an element, such as two Services
 	// with the same external IP and port. The last one in order is right, and
 	// that is only known when all are looked at.
@@ -37,9 +37,8 @@ type use struct {
 
 // newParts is a table with all of a snapshot.
 func newParts(fixed *Ruleset, snapshot *proxy.Snapshot, cfg Config) *parts {
-	p := &parts{cfg: cfg, scale: scaleOf(snapshot), fixed: fixed, ports: map[*proxy.Port]bool{}, uses: map[element]use{}}
+	p := &parts{cfg: cfg, scale: scaleOf(snapshot), fixed: fixed, snapshot: snapshot, uses: map[element]use{}}
 	for _, port := range snapshot.Ports {
-		p.ports[port] = true
 		p.claim(planPort(port, cfg, p.scale))
 	}
 	p.before = nil
@@ -51,25 +50,18 @@ func newParts(fixed *Ruleset, snapshot *proxy.Snapshot, cfg Config) *parts {
 func (p *parts) change(snapshot *proxy.Snapshot) steps {
 	old, new := newRuleset(p.fixed.table), newRuleset(p.fixed.table)
 	p.before = map[element]string{}
-	stays := make(map[*proxy.Port]bool, len(snapshot.Ports))
-	for _, port := range snapshot.Ports {
-		stays[port] = true
+	gone, come := proxy.Changed(p.snapshot, snapshot)
+	p.snapshot = snapshot
+	for _, port := range gone {
+		rules := planPort(port, p.cfg, p.scale)
+		old.addChains(rules)
+		p.release(rules)
 	}
-	for port := range p.ports {
-		if !stays[port] {
-			rules := planPort(port, p.cfg, p.scale)
-			old.addChains(rules)
-			p.release(rules)
-		}
+	for _, port := range come {
+		rules := planPort(port, p.cfg, p.scale)
+		new.addChains(rules)
+		p.claim(rules)
 	}
-	for _, port := range snapshot.Ports {
-		if !p.ports[port] {
-			rules := planPort(port, p.cfg, p.scale)
-			new.addChains(rules)
-			p.claim(rules)
-		}
-	}
-	p.ports = stays
 	for e, text := range p.before {
 		if text != "" {
 			old.put(e.set, e.key, text)
@@ -126,7 +118,7 @@ func (p *parts) whole() *Ruleset {
 	for set, elements := range p.fixed.elements {
 		all.elements[set] = maps.Clone(elements)
 	}
-	for port := range p.ports {
+	for _, port := range p.snapshot.Ports {
 		all.addChains(planPort(port, p.cfg, p.scale))
 	}
 	for e, u := range p.uses {

@@ -49,10 +49,10 @@ func (b *Backend) Sync(ctx context.Context, snapshot *proxy.Snapshot) error {
 	} else {
 		s.unused.rules, err = b.coveredBy(ctx, s)
 	}
+	b.applied = nil // until we know better
 	if err != nil {
 		return err
 	}
-	b.applied = nil // until we know better
 	slog.Info("Reloading service nftables data", "ipFamily", b.name(), "numServices", len(snapshot.Ports), "numEndpoints", snapshot.Endpoints,
 		"numCommands", strings.Count(s.prepare+s.change, "\n"))
 	if err := run(ctx, s.prepare); err != nil {
