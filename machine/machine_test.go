@@ -48,7 +48,7 @@ After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=@/opt/podarium/podarium-node kube-proxy \
+ExecStart=@/opt/podarium/podarium-proxy kube-proxy \
     --kubeconfig=/etc/kubernetes/kube-proxy.conf \
     --hostname-override=node-2 \
     --cluster-cidr=10.244.0.0/16 \

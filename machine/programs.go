@@ -36,7 +36,7 @@ func (m *Machine) installPrograms() error {
 		return fmt.Errorf("find own program: %w", err)
 	}
 	changed := false
-	for _, name := range []string{"podarium", "podarium-node", "podarium-dns", "podarium-shim", "simpleservice"} {
+	for _, name := range []string{"podarium", "podarium-node", "podarium-proxy", "podarium-dns", "podarium-shim", "simpleservice"} {
 		new, err := install(filepath.Join(filepath.Dir(self), name), filepath.Join(programsDir, name))
 		if err != nil {
 			return fmt.Errorf("install %s: %w", name, err)

@@ -27,7 +27,7 @@ memory=768           # MiB each
 suites=(
   "proxy/ipvs -parallel=4 -skip=TestSituations|TestSteps"
   "proxy/matrix -modes=ipvs -skip=TestAffinityEnds"
-  "cmd/podarium-node -modes=iptables,nftables,ipvs,userspace -run=TestSwitchingModes"
+  "cmd/podarium-proxy -modes=iptables,nftables,ipvs,userspace -run=TestSwitchingModes"
 )
 measures=("proxy/scale -modes=ipvs,nftables -run=^$ -bench=FirstPacket|ClusterIP -benchtime=1x")
 # Programs which the tests run; their libraries come along.

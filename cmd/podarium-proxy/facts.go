@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -129,8 +130,10 @@ func waitNode(ctx context.Context, client kubernetes.Interface, name string, wit
 		if !ok {
 			return false, nil
 		}
-		_, err := internalIP(node)
-		return err == nil && (!withPods || node.Spec.PodCIDR != ""), nil
+		addressed := slices.ContainsFunc([]corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, func(family corev1.IPFamily) bool {
+			return internalIPOf(node, family).IsValid()
+		})
+		return addressed && (!withPods || node.Spec.PodCIDR != ""), nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("wait for node %s to be registered: %w", name, err)

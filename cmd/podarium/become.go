@@ -9,8 +9,8 @@ import (
 )
 
 // become is a component which is a binary of its own beside this one, and
-// smaller: podarium-node runs on every node, podarium-dns twice in every
-// cluster. The process keeps its pid and gets the component's name.
+// smaller: podarium-node and podarium-proxy run on every node, podarium-dns twice
+// in every cluster. The process keeps its pid and gets the component's name.
 func become(program, name string) func(context.Context, []string) error {
 	return func(_ context.Context, args []string) error {
 		self, err := os.Executable()

@@ -46,7 +46,7 @@ func commands() []command {
 		{name: "controller-manager", argv: "kube-controller-manager", help: "component: the controllers", run: controllerManagerCommand},
 		{name: "scheduler", argv: "kube-scheduler", help: "component: gives pods their nodes", run: schedulerCommand},
 		{name: "kubelet", argv: "kubelet", help: "component: the node agent, which runs the pods", run: become("podarium-node", "kubelet")},
-		{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: become("podarium-node", "kube-proxy")},
+		{name: "proxy", argv: "kube-proxy", help: "component: Services on a node", run: become("podarium-proxy", "kube-proxy")},
 		{name: "dns", argv: "kube-dns", help: "component: cluster DNS", run: become("podarium-dns", "kube-dns")},
 		{name: "version", help: "which Kubernetes this is", run: versionCommand},
 		{name: "completion", help: "complete these commands in bash", run: completionCommand},

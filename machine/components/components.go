@@ -21,8 +21,10 @@ type Process struct {
 // Program is the binary which becomes that process, by the name it is started as.
 func (p Process) Program() string {
 	switch p.Name {
-	case "kubelet", "kube-proxy":
+	case "kubelet":
 		return "podarium-node"
+	case "kube-proxy":
+		return "podarium-proxy"
 	default:
 		return "podarium"
 	}
