@@ -92,8 +92,8 @@ func TestConfigFileIsWrong(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.validate(); err == nil || !strings.Contains(err.Error(), "BridgeInterface") {
-		t.Errorf("%v, want it to refuse BridgeInterface", err)
+	if err := f.validate(); err == nil || !strings.Contains(err.Error(), "--pod-bridge-interface") {
+		t.Errorf("%v, want it to miss the name of the bridge", err)
 	}
 }
 

@@ -17,32 +17,28 @@ import (
 	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/proxy"
 )
 
 // proxyFacts are what the proxy's rules depend on besides Services, in one IP
 // family.
 type proxyFacts struct {
 	family    corev1.IPFamily
-	node      netip.Addr     // the node's own address; not valid: it has none
-	pods      netip.Prefix   // where pods' packets come from; not valid: unknown
+	node      netip.Addr // the node's own address; not valid: it has none
+	pods      proxy.LocalPods
 	services  []netip.Prefix // the ranges of all ClusterIPs
 	nodePorts []netip.Prefix // --nodeport-addresses
 }
 
 // facts are those of IPv4 and of IPv6, in this order.
 func (f *proxyFlags) facts(ctx context.Context, client kubernetes.Interface) ([]proxyFacts, error) {
-	pods, err := parsePrefixes("--cluster-cidr", f.clusterCIDR)
-	if err != nil {
-		return nil, err
-	}
 	node, err := waitNode(ctx, client, f.node, f.detectLocal == "NodeCIDR")
 	if err != nil {
 		return nil, err
 	}
-	if f.detectLocal == "NodeCIDR" {
-		if pods, err = parsePrefixes("pod CIDRs of "+f.node, node.Spec.PodCIDR+","+strings.Join(node.Spec.PodCIDRs, ",")); err != nil {
-			return nil, err
-		}
+	pods, err := f.podRanges(node)
+	if err != nil {
+		return nil, err
 	}
 	services, err := serviceCIDRs(ctx, client)
 	if err != nil {
@@ -51,16 +47,42 @@ func (f *proxyFlags) facts(ctx context.Context, client kubernetes.Interface) ([]
 	list := []proxyFacts{{family: corev1.IPv4Protocol}, {family: corev1.IPv6Protocol}}
 	for i := range list {
 		own := &list[i]
-		own.node = internalIPOf(node, own.family)
+		own.node = f.nodeIP(node, own.family)
 		if own.nodePorts, err = f.nodePortRanges(own.node); err != nil {
 			return nil, err
 		}
 		own.nodePorts, own.services = ofFamily(own.nodePorts, own.family), ofFamily(services, own.family)
+		switch f.detectLocal {
+		case "BridgeInterface":
+			own.pods.Bridge = f.podBridge
+		case "InterfaceNamePrefix":
+			own.pods.InterfacePrefix = f.podInterfacePrefix
+		}
 		if of := ofFamily(pods, own.family); len(of) > 0 {
-			own.pods = of[0]
+			own.pods.Range = of[0]
 		}
 	}
 	return list, nil
+}
+
+// nodeIP is --bind-address, or else the address of the Node.
+func (f *proxyFlags) nodeIP(node *corev1.Node, family corev1.IPFamily) netip.Addr {
+	bind, err := netip.ParseAddr(f.bindAddress)
+	if err == nil && !bind.IsUnspecified() && bind.Is4() == (family == corev1.IPv4Protocol) {
+		return bind
+	}
+	return internalIPOf(node, family)
+}
+
+// podRanges are where pods' packets come from, where that tells whose they are.
+func (f *proxyFlags) podRanges(node *corev1.Node) ([]netip.Prefix, error) {
+	switch f.detectLocal {
+	case "ClusterCIDR":
+		return parsePrefixes("--cluster-cidr", f.clusterCIDR)
+	case "NodeCIDR":
+		return parsePrefixes("pod CIDRs of "+f.node, node.Spec.PodCIDR+","+strings.Join(node.Spec.PodCIDRs, ","))
+	}
+	return nil, nil
 }
 
 // nodePortRanges are those of --nodeport-addresses; "primary" is the node's own

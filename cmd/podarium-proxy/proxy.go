@@ -30,6 +30,9 @@ type proxyFlags struct {
 	kubeconfig, node, mode string
 	detectLocal            string
 	clusterCIDR            string
+	podBridge              string
+	podInterfacePrefix     string
+	bindAddress            string
 	nodePortAddresses      string
 	health, metrics        string
 	syncPeriod             time.Duration
@@ -48,9 +51,12 @@ func (f *proxyFlags) define(flags *flag.FlagSet) {
 	flags.StringVar(&f.config, "config", "", "`file` with a KubeProxyConfiguration, in place of all flags but --hostname-override and those of the log")
 	flags.StringVar(&f.kubeconfig, "kubeconfig", "", "`file` with the API server's address and our credentials")
 	flags.StringVar(&f.node, "hostname-override", "", "`name` of our Node; empty: the host name")
+	flags.StringVar(&f.bindAddress, "bind-address", "0.0.0.0", "`address` which is the node's own instead of that of its Node; 0.0.0.0 or ::, none. Nothing listens on it")
 	flags.StringVar(&f.mode, "proxy-mode", "iptables", "how to carry Services: iptables, nftables, ipvs or userspace")
 	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "`range` of all pods: what comes from there to a ClusterIP is not masqueraded")
-	flags.StringVar(&f.detectLocal, "detect-local-mode", "ClusterCIDR", "what is a pod of ours: ClusterCIDR, or NodeCIDR (the node's pod range)")
+	flags.StringVar(&f.detectLocal, "detect-local-mode", "ClusterCIDR", "how to know a pod's packet: ClusterCIDR, NodeCIDR (the node's pod range), BridgeInterface or InterfaceNamePrefix")
+	flags.StringVar(&f.podBridge, "pod-bridge-interface", "", "`bridge` at which pods' packets come in, with --detect-local-mode BridgeInterface")
+	flags.StringVar(&f.podInterfacePrefix, "pod-interface-name-prefix", "", "`beginning` of the names of the interfaces at which they do, with InterfaceNamePrefix")
 	flags.StringVar(&f.nodePortAddresses, "nodeport-addresses", "", "`ranges` whose addresses on this node take node ports, or the word primary; empty: all addresses, with nftables the primary one")
 	flags.StringVar(&f.health, "healthz-bind-address", "0.0.0.0:10256", "`address` of /healthz and /livez; empty: none")
 	flags.StringVar(&f.metrics, "metrics-bind-address", "127.0.0.1:10249", "`address` of /metrics, /proxyMode and /configz; empty: none")
@@ -71,8 +77,17 @@ func (f *proxyFlags) validate() error {
 	if !slices.Contains([]string{"iptables", "nftables", "ipvs", "userspace"}, f.mode) {
 		errs = append(errs, fmt.Errorf("--proxy-mode %q: must be iptables, nftables, ipvs or userspace", f.mode))
 	}
-	if f.detectLocal != "ClusterCIDR" && f.detectLocal != "NodeCIDR" {
-		errs = append(errs, fmt.Errorf("--detect-local-mode %q: must be ClusterCIDR or NodeCIDR", f.detectLocal))
+	switch f.detectLocal {
+	case "ClusterCIDR", "NodeCIDR":
+	case "BridgeInterface":
+		errs = append(errs, validInterface("--pod-bridge-interface", f.podBridge))
+	case "InterfaceNamePrefix":
+		errs = append(errs, validInterface("--pod-interface-name-prefix", f.podInterfacePrefix))
+	default:
+		errs = append(errs, fmt.Errorf("--detect-local-mode %q: must be ClusterCIDR, NodeCIDR, BridgeInterface or InterfaceNamePrefix", f.detectLocal))
+	}
+	if _, err := netip.ParseAddr(f.bindAddress); err != nil {
+		errs = append(errs, fmt.Errorf("--bind-address %q: must be an IP address", f.bindAddress))
 	}
 	if f.masqueradeBit > 31 {
 		errs = append(errs, fmt.Errorf("--iptables-masquerade-bit %d: must be 0 to 31", f.masqueradeBit))
@@ -87,6 +102,15 @@ func (f *proxyFlags) validate() error {
 		errs = append(errs, fmt.Errorf("--oom-score-adj %d: must be -1000 to 1000", f.oomScoreAdj))
 	}
 	return errors.Join(append(errs, f.ipvs.validate(), f.conntrack.validate())...)
+}
+
+// validInterface: the name is written into rules, and no name of an interface is longer
+// (IFNAMSIZ of linux/if.h).
+func validInterface(flag, name string) error {
+	if name == "" || len(name) > 15 || strings.ContainsAny(name, " /\"+*!") {
+		return fmt.Errorf("%s %q: must be the name of an interface, of at most 15 characters", flag, name)
+	}
+	return nil
 }
 
 func proxyCommand(ctx context.Context, args []string) error {

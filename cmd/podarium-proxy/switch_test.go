@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
 
@@ -48,11 +49,11 @@ endpoints: [{addresses: ["fd00:10:244:1::3"], nodeName: node-1, conditions: {rea
 // bothFamilies are what the proxy knows of node-1.
 var bothFamilies = []proxyFacts{
 	{
-		family: corev1.IPv4Protocol, node: netip.MustParseAddr("192.168.56.11"), pods: netip.MustParsePrefix("10.244.0.0/16"),
+		family: corev1.IPv4Protocol, node: netip.MustParseAddr("192.168.56.11"), pods: proxy.LocalPods{Range: netip.MustParsePrefix("10.244.0.0/16")},
 		services: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 	},
 	{
-		family: corev1.IPv6Protocol, node: netip.MustParseAddr("fd00:192:168:56::11"), pods: netip.MustParsePrefix("fd00:10:244::/56"),
+		family: corev1.IPv6Protocol, node: netip.MustParseAddr("fd00:192:168:56::11"), pods: proxy.LocalPods{Range: netip.MustParsePrefix("fd00:10:244::/56")},
 		services: []netip.Prefix{netip.MustParsePrefix("fd00:10:96::/112")},
 	},
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/iptables"
+	"github.com/podarium/podarium/proxy"
 )
 
 // Config is what changes the rules besides the Services.
@@ -16,9 +17,8 @@ type Config struct {
 	Family corev1.IPFamily
 	// NodeIP is the node's own address. Not valid: it has none in this family.
 	NodeIP netip.Addr
-	// LocalPods is where pods' packets come from that need no masquerade: the
-	// cluster CIDR, or this node's pod CIDR. Not valid: unknown.
-	LocalPods netip.Prefix
+	// LocalPods tells pods' packets, which need no masquerade.
+	LocalPods proxy.LocalPods
 	// MasqueradeAll masquerades everything that goes to a ClusterIP.
 	MasqueradeAll bool
 	// MasqueradeBit is the bit of the packet mark that means "masquerade".

@@ -218,8 +218,8 @@ func (p *planner) masqueradeClusterIP(port *proxy.Port) {
 	source := ""
 	switch {
 	case p.cfg.MasqueradeAll:
-	case p.cfg.LocalPods.IsValid():
-		source = "! -s " + p.cfg.LocalPods.String()
+	case p.cfg.LocalPods.Known():
+		source = "! " + p.cfg.LocalPods.IPTables()
 	default:
 		return
 	}
@@ -244,8 +244,8 @@ func (p *planner) externalChain(port *proxy.Port) {
 		}
 		return
 	}
-	if p.cfg.LocalPods.IsValid() {
-		p.nat.Add(chain, "-s", p.cfg.LocalPods.String(), comment("pod traffic for "+destinations), "-j", cluster)
+	if p.cfg.LocalPods.Known() {
+		p.nat.Add(chain, p.cfg.LocalPods.IPTables(), comment("pod traffic for "+destinations), "-j", cluster)
 	}
 	p.nat.Add(chain, comment("masquerade LOCAL traffic for "+destinations), "-m addrtype --src-type LOCAL", "-j", markMasqChain)
 	p.nat.Add(chain, comment("route LOCAL traffic for "+destinations), "-m addrtype --src-type LOCAL", "-j", cluster)

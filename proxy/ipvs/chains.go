@@ -97,8 +97,8 @@ func (c *chainWriter) clusterIPs() {
 	switch {
 	case c.cfg.MasqueradeAll:
 		fields = "dst,dst"
-	case c.cfg.LocalPods.IsValid():
-		fields = "dst,dst ! -s " + c.cfg.LocalPods.String()
+	case c.cfg.LocalPods.Known():
+		fields = "dst,dst ! " + c.cfg.LocalPods.IPTables()
 	}
 	c.look(c.nat, servicesChain, "", clusterIPSet, fields, markMasqChain)
 }

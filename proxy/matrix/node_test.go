@@ -184,9 +184,9 @@ func (p *nodeProxy) begin(ctx context.Context, o order) error {
 
 func newBackend(mode, name string, family family, f flags) (proxy.Backend, error) {
 	ip := netip.MustParseAddr(family.of(fmt.Sprint("192.168.56.", nodes[name])))
-	pods := netip.MustParsePrefix(family.of("10.244.0.0/16"))
+	pods := proxy.LocalPods{Range: netip.MustParsePrefix(family.of("10.244.0.0/16"))}
 	if f.NoClusterCIDR {
-		pods = netip.Prefix{}
+		pods = proxy.LocalPods{}
 	}
 	var ranges []netip.Prefix
 	if f.NodePortAddresses != "" {

@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podarium/podarium/proxy"
 )
 
 // Config is what changes the rules besides the Services.
@@ -17,9 +19,8 @@ type Config struct {
 	// otherwise. Not valid: the node has none in this family, and all its
 	// addresses take them.
 	NodeIP netip.Addr
-	// LocalPods is where pods' packets come from that need no masquerade. Not
-	// valid: unknown.
-	LocalPods netip.Prefix
+	// LocalPods tells pods' packets, which need no masquerade.
+	LocalPods proxy.LocalPods
 	// ServiceCIDRs are the ranges of all ClusterIPs: what goes to one that no
 	// Service has is dropped.
 	ServiceCIDRs []netip.Prefix

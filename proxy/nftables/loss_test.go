@@ -13,6 +13,7 @@ import (
 
 	"github.com/podarium/podarium/internal/netns"
 	"github.com/podarium/podarium/internal/netns/nstest"
+	"github.com/podarium/podarium/proxy"
 	"github.com/podarium/podarium/proxy/proxytest"
 )
 
@@ -148,7 +149,7 @@ func TestManyServices(t *testing.T) {
 }
 
 func lossBackend() *Backend {
-	return New(Config{NodeIP: netip.MustParseAddr("192.168.56.11"), LocalPods: netip.MustParsePrefix("10.244.0.0/16"), MasqueradeBit: 14})
+	return New(Config{NodeIP: netip.MustParseAddr("192.168.56.11"), LocalPods: proxy.LocalPods{Range: netip.MustParsePrefix("10.244.0.0/16")}, MasqueradeBit: 14})
 }
 
 // slow lets every packet's way begin with some thousand rules; a full sync

@@ -117,8 +117,8 @@ func (p *planner) fixedRules() {
 	switch {
 	case p.cfg.MasqueradeAll:
 		r.add(servicesChain, ip+" daddr @"+clusterIPsSet+" mark set mark or "+mark+` comment "masquerade all clusterIP traffic"`)
-	case p.cfg.LocalPods.IsValid():
-		r.add(servicesChain, ip+" daddr @"+clusterIPsSet+" "+ip+" saddr != "+p.cfg.LocalPods.String()+" mark set mark or "+mark+` comment "masquerade clusterIP traffic from outside cluster"`)
+	case p.cfg.LocalPods.Known():
+		r.add(servicesChain, ip+" daddr @"+clusterIPsSet+" "+p.cfg.LocalPods.NFTables(ip, false)+" mark set mark or "+mark+` comment "masquerade clusterIP traffic from outside cluster"`)
 	}
 	r.add(servicesChain, ip+" daddr . meta l4proto . th dport vmap @"+serviceIPsMap)
 	r.add(servicesChain, p.toNodePorts()+" meta l4proto . th dport vmap @"+serviceNodePortsMap)
@@ -244,8 +244,8 @@ func (p *planner) externalChain(port *proxy.Port) {
 		}
 		return
 	}
-	if p.cfg.LocalPods.IsValid() {
-		r.add(chain, p.family.ip+" saddr "+p.cfg.LocalPods.String()+" goto "+cluster+` comment "short-circuit pod traffic"`)
+	if p.cfg.LocalPods.Known() {
+		r.add(chain, p.cfg.LocalPods.NFTables(p.family.ip, true)+" goto "+cluster+` comment "short-circuit pod traffic"`)
 	}
 	r.add(chain, "fib saddr type local mark set mark or "+p.cfg.mark()+` comment "masquerade local traffic"`)
 	r.add(chain, "fib saddr type local goto "+cluster+` comment "short-circuit local traffic"`)

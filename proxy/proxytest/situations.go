@@ -81,7 +81,7 @@ func (s Situation) Rewrite(t *testing.T, mode, rules string) {
 
 // Flags are those of kube-proxy's which situations vary.
 type Flags struct {
-	LocalPods          netip.Prefix
+	LocalPods          proxy.LocalPods
 	MasqueradeAll      bool
 	LocalhostNodePorts bool
 	NodePortAddresses  []netip.Prefix
@@ -97,10 +97,16 @@ func ParseFlags(t *testing.T, family corev1.IPFamily, flags []string) Flags {
 		switch name {
 		case "--cluster-cidr":
 			for _, prefix := range prefixes(family, value) {
-				f.LocalPods = prefix
+				f.LocalPods.Range = prefix
 			}
-		case "--detect-local-mode": // NodeCIDR: node-1's own
-			f.LocalPods = netip.MustParsePrefix("10.244.1.0/24")
+		case "--detect-local-mode": // NodeCIDR: node-1's own; the others have a flag of their own
+			if value == "NodeCIDR" {
+				f.LocalPods.Range = netip.MustParsePrefix("10.244.1.0/24")
+			}
+		case "--pod-bridge-interface":
+			f.LocalPods.Bridge = value
+		case "--pod-interface-name-prefix":
+			f.LocalPods.InterfacePrefix = value
 		case "--masquerade-all":
 			f.MasqueradeAll = true
 		case "--iptables-localhost-nodeports":

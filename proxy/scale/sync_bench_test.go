@@ -22,7 +22,7 @@ import (
 var modes = []string{"iptables", "nftables"}
 
 func newBackend(mode string) (proxy.Backend, error) {
-	ip, pods := netip.MustParseAddr("192.168.56.11"), netip.MustParsePrefix("10.244.0.0/16")
+	ip, pods := netip.MustParseAddr("192.168.56.11"), proxy.LocalPods{Range: netip.MustParsePrefix("10.244.0.0/16")}
 	switch mode {
 	case "iptables":
 		return iptables.New(iptables.Config{NodeIP: ip, LocalPods: pods, MasqueradeBit: 14})

@@ -66,8 +66,8 @@ func (p *planner) loadBalancer(port *proxy.Port, to string) {
 	}
 	cluster, door := p.doors[portalKey{port.Name, false}], p.doors[portalKey{port.Name, port.ExternalLocal}]
 	for _, r := range port.SourceRanges {
-		if pods, ok := common(r, p.cfg.LocalPods); ok && port.ExternalLocal {
-			p.lead(portalsContainer, to, "-s "+pods.String(), cluster)
+		if pods, ok := podsWithin(r, p.cfg.LocalPods); ok && port.ExternalLocal {
+			p.lead(portalsContainer, to, pods, cluster)
 		}
 		p.lead(portalsContainer, to, "-s "+r.String(), door)
 		if r.Contains(p.cfg.NodeIP) {
@@ -81,18 +81,22 @@ func (p *planner) loadBalancer(port *proxy.Port, to string) {
 	p.filter.Add(rejectChain, to, "-j DROP")
 }
 
-// common is what two ranges have in common: the smaller one, or nothing.
-func common(a, b netip.Prefix) (netip.Prefix, bool) {
-	if a.Bits() < b.Bits() {
-		a, b = b, a
+// podsWithin is the condition for pods which are in a range too: of two ranges the
+// smaller one, if it lies in the other.
+func podsWithin(r netip.Prefix, pods proxy.LocalPods) (string, bool) {
+	if !pods.Range.IsValid() {
+		return pods.IPTables() + " -s " + r.String(), pods.Known()
 	}
-	return a, b.IsValid() && a.Overlaps(b)
+	if r.Bits() > pods.Range.Bits() {
+		return "-s " + r.String(), r.Overlaps(pods.Range)
+	}
+	return pods.IPTables(), r.Overlaps(pods.Range)
 }
 
 // shortCircuit lets pods pass by policy Local.
 func (p *planner) shortCircuit(port *proxy.Port, chain, to string, door uint16) {
-	if port.ExternalLocal && p.cfg.LocalPods.IsValid() {
-		p.lead(chain, to, "-s "+p.cfg.LocalPods.String(), door)
+	if port.ExternalLocal && p.cfg.LocalPods.Known() {
+		p.lead(chain, to, p.cfg.LocalPods.IPTables(), door)
 	}
 }
 
