@@ -25,8 +25,14 @@ import (
 // in the transaction that writes the Service; when somebody else was faster,
 // the write fails with the key that is taken, and another one is chosen.
 type allocation struct {
-	s     *Server
-	taken map[string]bool // keys that a write has found taken
+	s      *Server
+	dryRun bool
+	taken  map[string]bool // keys that a write has found taken
+
+	// late is what a dry run cannot have. It is told when nothing else is
+	// wrong: upstream's dry run allocates nothing and looks at the object only,
+	// ours goes on to say what the write itself would meet.
+	late error
 }
 
 // maxTries bounds the choices for one write. Two random choices out of a
@@ -34,8 +40,8 @@ type allocation struct {
 const maxTries = 64
 
 // allocate runs write until it does not fail on a claim.
-func (s *Server) allocate(write func(a *allocation) (resource.Object, error)) (resource.Object, error) {
-	a := &allocation{s: s, taken: map[string]bool{}}
+func (s *Server) allocate(dryRun bool, write func(a *allocation) (resource.Object, error)) (resource.Object, error) {
+	a := &allocation{s: s, dryRun: dryRun, taken: map[string]bool{}}
 	for range maxTries {
 		done, err := write(a)
 		var claimed *store.ClaimedError
@@ -62,16 +68,18 @@ func (a *allocation) assign(obj, current resource.Object) (claims []store.Claim,
 	if !ok {
 		return nil, nil, nil
 	}
+	old, _ := current.(*corev1.Service)
 	held := map[string]bool{}
-	if old, ok := current.(*corev1.Service); ok && old != nil {
+	if old != nil {
 		for _, key := range heldKeys(old) {
 			held[key] = true
 		}
 	}
-	if err := a.assignIP(svc, held); err != nil {
+	a.late = nil
+	if err := a.assignIP(svc, old); err != nil {
 		return nil, nil, err
 	}
-	if err := a.assignPorts(svc, held); err != nil {
+	if err := a.assignPorts(svc, old); err != nil {
 		return nil, nil, err
 	}
 	needed := map[string]bool{}
@@ -89,124 +97,184 @@ func (a *allocation) assign(obj, current resource.Object) (claims []store.Claim,
 	return claims, releases, nil
 }
 
-func (a *allocation) assignIP(svc *corev1.Service, held map[string]bool) error {
-	if !resource.NeedsClusterIP(svc) {
+// assignIP gives a new Service its address, or one whose type says for the
+// first time that it has one. Later the address stays: validation sees to it.
+func (a *allocation) assignIP(svc, old *corev1.Service) error {
+	if !resource.NeedsClusterIP(svc) || old != nil && old.Spec.Type != corev1.ServiceTypeExternalName {
 		return nil
-	}
-	path := field.NewPath("spec", "clusterIPs")
-	invalid := func(detail string) error {
-		ips := svc.Spec.ClusterIPs
-		if len(ips) == 0 {
-			ips = []string{""}
-		}
-		return apierrors.NewInvalid(resource.Service.GK(), svc.Name, field.ErrorList{field.Invalid(path, ips, detail)})
 	}
 	if len(svc.Spec.ClusterIPs) == 0 {
 		ip, err := a.s.pickServiceIP(func(ip netip.Addr) bool { return a.isTaken(resource.IPAddress.Key("", ip.String())) })
 		if err != nil {
-			return invalid(fmt.Sprintf("failed to allocate IP: %v", err))
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a serviceIP for Service %q: %w", svc.Name, err))
 		}
 		svc.Spec.ClusterIP, svc.Spec.ClusterIPs = ip.String(), []string{ip.String()}
 		return nil
 	}
 	text := svc.Spec.ClusterIPs[0]
-	key := resource.IPAddress.Key("", text)
-	if held[key] {
-		return nil
-	}
 	ip, err := netip.ParseAddr(text)
 	if err == nil {
 		err = a.s.checkServiceIP(ip)
 	}
-	if err == nil && a.isTaken(key) {
+	if err == nil && a.isTaken(resource.IPAddress.Key("", text)) {
 		err = clusterip.ErrAllocated
 	}
-	if err != nil {
-		return invalid(fmt.Sprintf("failed to allocate IP %s: %v", text, err))
-	}
-	return nil
-}
-
-func (a *allocation) assignPorts(svc *corev1.Service, held map[string]bool) error {
-	for i := range svc.Spec.Ports {
-		p := &svc.Spec.Ports[i]
-		if p.NodePort == 0 {
-			continue
-		}
-		if err := a.checkPort(p.NodePort, held); err != nil {
-			return apierrors.NewInvalid(resource.Service.GK(), svc.Name, field.ErrorList{
-				field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), p.NodePort, err.Error()),
-			})
-		}
-	}
-	used := map[int32]bool{}
-	for _, p := range resource.NodePorts(svc) {
-		used[p] = true
-	}
-	pick := func() (int32, error) {
-		port, err := a.s.nodePorts.Pick(func(p int) bool { return used[int32(p)] || a.isTaken(portKey(int32(p))) })
-		if err != nil {
-			return 0, apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %w", err))
-		}
-		used[int32(port)] = true
-		return int32(port), nil
-	}
-	if resource.NeedsNodePorts(svc) {
-		if err := fillNodePorts(svc, pick); err != nil {
-			return err
-		}
-	}
-	if resource.NeedsHealthPort(svc) {
-		if svc.Spec.HealthCheckNodePort == 0 {
-			port, err := pick()
-			svc.Spec.HealthCheckNodePort = port
-			return err
-		}
-		if err := a.checkPort(svc.Spec.HealthCheckNodePort, held); err != nil {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate requested HealthCheck NodePort %d: %w", svc.Spec.HealthCheckNodePort, err))
-		}
-	}
-	return nil
-}
-
-// fillNodePorts gives every port a node port. The same port number for TCP and
-// for UDP, as DNS has, gets the same node port.
-func fillNodePorts(svc *corev1.Service, pick func() (int32, error)) error {
-	chosen := map[int32]int32{}
-	for _, p := range svc.Spec.Ports {
-		if p.NodePort != 0 {
-			chosen[p.Port] = p.NodePort
-		}
-	}
-	for i := range svc.Spec.Ports {
-		p := &svc.Spec.Ports[i]
-		if p.NodePort != 0 {
-			continue
-		}
-		port, ok := chosen[p.Port]
-		if !ok {
-			var err error
-			if port, err = pick(); err != nil {
-				return err
-			}
-			chosen[p.Port] = port
-		}
-		p.NodePort = port
-	}
-	return nil
-}
-
-func (a *allocation) checkPort(port int32, held map[string]bool) error {
-	if held[portKey(port)] {
+	if err == nil {
 		return nil
 	}
-	if err := a.s.nodePorts.Check(int(port)); err != nil {
+	return a.refuse(invalidService(svc, field.Invalid(field.NewPath("spec", "clusterIPs"), svc.Spec.ClusterIPs, fmt.Sprintf("failed to allocate IP %s: %v", text, err))))
+}
+
+// refuse stops a write; a dry run goes on and remembers.
+func (a *allocation) refuse(err error) error {
+	if !a.dryRun {
 		return err
 	}
-	if a.isTaken(portKey(port)) {
-		return nodeport.ErrAllocated
+	if a.late == nil {
+		a.late = err
 	}
 	return nil
+}
+
+func invalidService(svc *corev1.Service, err *field.Error) error {
+	return apierrors.NewInvalid(resource.Service.GK(), svc.Name, field.ErrorList{err})
+}
+
+func (a *allocation) assignPorts(svc, old *corev1.Service) error {
+	c := &portChoice{a: a, svc: svc, mine: map[int32]bool{}}
+	if resource.MayHaveNodePorts(svc) {
+		if err := c.assign(old); err != nil {
+			return err
+		}
+	}
+	if !resource.NeedsHealthPort(svc) || old != nil && resource.NeedsHealthPort(old) {
+		return nil
+	}
+	if port := svc.Spec.HealthCheckNodePort; port != 0 {
+		return c.take(port, func(err error) error {
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate requested HealthCheck NodePort %d: %w", port, err))
+		})
+	}
+	port, err := c.next()
+	svc.Spec.HealthCheckNodePort = port
+	return err
+}
+
+// portChoice is the choice of node ports for one write of a Service.
+type portChoice struct {
+	a    *allocation
+	svc  *corev1.Service
+	mine map[int32]bool // what this write has got so far
+}
+
+func (c *portChoice) assign(old *corev1.Service) error {
+	if old == nil {
+		return c.fill()
+	}
+	return c.change(old)
+}
+
+// fill gives a new Service's ports their node ports. The same port number for
+// TCP and for UDP, as DNS has, gets the same node port.
+func (c *portChoice) fill() error {
+	chosen := map[int32]int32{}
+	for i := range c.svc.Spec.Ports {
+		p := &c.svc.Spec.Ports[i]
+		have, ok := chosen[p.Port]
+		var err error
+		switch {
+		case p.NodePort == 0 && !resource.NeedsNodePorts(c.svc):
+			continue
+		case ok && (p.NodePort == 0 || p.NodePort == have):
+			p.NodePort = have
+		case ok:
+			err = c.wish(i, p.NodePort)
+		default:
+			if p.NodePort = wishedFor(p.Port, c.svc.Spec.Ports); p.NodePort != 0 {
+				err = c.wish(i, p.NodePort)
+			} else {
+				p.NodePort, err = c.next()
+			}
+			chosen[p.Port] = p.NodePort
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wishedFor is the node port that a manifest names for this port number.
+func wishedFor(port int32, ports []corev1.ServicePort) int32 {
+	for _, p := range ports {
+		if p.Port == port && p.NodePort != 0 {
+			return p.NodePort
+		}
+	}
+	return 0
+}
+
+// change gets what a changed Service has not got yet.
+func (c *portChoice) change(old *corev1.Service) error {
+	had := map[int32]bool{}
+	for _, p := range old.Spec.Ports {
+		had[p.NodePort] = true
+	}
+	type nodePort struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	seen := map[nodePort]bool{}
+	for i := range c.svc.Spec.Ports {
+		p := &c.svc.Spec.Ports[i]
+		var err error
+		switch {
+		case p.NodePort == 0 && !resource.NeedsNodePorts(c.svc):
+			continue
+		case p.NodePort == 0:
+			p.NodePort, err = c.next()
+		case !had[p.NodePort] && !c.mine[p.NodePort]:
+			err = c.wish(i, p.NodePort)
+		}
+		if err != nil {
+			return err
+		}
+		key := nodePort{p.Protocol, p.NodePort}
+		if seen[key] {
+			return fmt.Errorf("duplicate nodePort: %v", key)
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// wish takes the node port that the i-th port names.
+func (c *portChoice) wish(i int, port int32) error {
+	return c.take(port, func(err error) error {
+		return invalidService(c.svc, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port, err.Error()))
+	})
+}
+
+// take gets a port that the client wants; tell makes the answer of what is wrong.
+func (c *portChoice) take(port int32, tell func(error) error) error {
+	if c.mine[port] || c.a.isTaken(portKey(port)) {
+		return tell(nodeport.ErrAllocated)
+	}
+	c.mine[port] = true
+	if err := c.a.s.nodePorts.Check(int(port)); err != nil {
+		return c.a.refuse(tell(err))
+	}
+	return nil
+}
+
+// next gets any free port.
+func (c *portChoice) next() (int32, error) {
+	port, err := c.a.s.nodePorts.Pick(func(p int) bool { return c.mine[int32(p)] || c.a.isTaken(portKey(int32(p))) })
+	if err != nil {
+		return 0, apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: %w", err))
+	}
+	c.mine[int32(port)] = true
+	return int32(port), nil
 }
 
 func portKey(port int32) string { return resource.NodePort.Prefix + strconv.Itoa(int(port)) }

@@ -244,3 +244,49 @@ func TestServiceTypeChanges(t *testing.T) {
 		t.Errorf("to LoadBalancer: %+v", svc.Spec)
 	}
 }
+
+// What cannot be had is told before what is wrong with the object, as by
+// upstream: ports after the address, and each port where it is named. A dry run
+// tells it last.
+func TestAllocationIsRefusedFirst(t *testing.T) {
+	c := startServer(t)
+	api := c.admin().CoreV1().Services("default")
+	named := func(name string, spec corev1.ServiceSpec) *corev1.Service {
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
+	}
+	taken := corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, ClusterIP: "10.96.0.77", Ports: []corev1.ServicePort{{Port: 80, NodePort: 30081}}}
+	if _, err := api.Create(t.Context(), named("a", taken), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	wrong := *taken.DeepCopy()
+	wrong.SessionAffinity = "Nope"
+	free, twice, far := *wrong.DeepCopy(), *wrong.DeepCopy(), *wrong.DeepCopy()
+	free.Ports[0].NodePort = 30082
+	twice.ClusterIP, twice.Ports = "", []corev1.ServicePort{{Name: "a", Port: 80, NodePort: 30082}, {Name: "b", Port: 81, NodePort: 30082}}
+	far.ClusterIP, far.Ports[0].NodePort = "10.96.0.0", 80
+	const affinity = `spec.sessionAffinity: Unsupported value: "Nope": supported values: "ClientIP", "None"`
+	const port = `spec.ports[0].nodePort: Invalid value: 30081: provided port is already allocated`
+	for _, row := range []struct {
+		what      string
+		spec      corev1.ServiceSpec
+		real, dry string
+	}{
+		{"both taken", wrong, `spec.clusterIPs: Invalid value: ["10.96.0.77"]: failed to allocate IP 10.96.0.77: provided IP is already allocated`, port},
+		{"address taken", free, `spec.clusterIPs: Invalid value: ["10.96.0.77"]: failed to allocate IP 10.96.0.77: provided IP is already allocated`, affinity},
+		{"one port twice", twice, `spec.ports[1].nodePort: Invalid value: 30082: provided port is already allocated`, `spec.ports[1].nodePort: Invalid value: 30082: provided port is already allocated`},
+		{"out of range", far, `spec.clusterIPs: Invalid value: ["10.96.0.0"]: failed to allocate IP 10.96.0.0: the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/12`, affinity},
+	} {
+		_, err := api.Create(t.Context(), named("b", row.spec), metav1.CreateOptions{})
+		if want := `Service "b" is invalid: ` + row.real; err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", row.what, err, want)
+		}
+		_, err = api.Create(t.Context(), named("b", row.spec), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if want := `Service "b" is invalid: ` + row.dry; err == nil || err.Error() != want {
+			t.Errorf("%s, dry run: %v, want %s", row.what, err, want)
+		}
+	}
+	_, err := api.Create(t.Context(), named("b", corev1.ServiceSpec{ClusterIP: "10.96.0.77", Ports: taken.Ports[:1:1]}), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	if err == nil {
+		t.Error("a dry run promises a taken address")
+	}
+}

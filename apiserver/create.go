@@ -84,8 +84,10 @@ func (s *Server) createObject(ctx context.Context, kind *resource.Kind, obj reso
 	if kind.Prepare != nil {
 		kind.Prepare(obj, nil)
 	}
-	if errs := kind.Check(obj, nil); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(kind.GK(), obj.GetName(), errs)
+	if kind.Settle != nil {
+		if errs := kind.Settle(obj, nil); len(errs) > 0 {
+			return nil, apierrors.NewInvalid(kind.GK(), obj.GetName(), errs)
+		}
 	}
 	done, err := s.insert(ctx, kind, obj, o)
 	if generated && apierrors.IsAlreadyExists(err) {
@@ -95,16 +97,23 @@ func (s *Server) createObject(ctx context.Context, kind *resource.Kind, obj reso
 }
 
 // insert writes the object where nothing may be yet, with what it allocates.
+// What is allocated is checked, too, so validation comes after it.
 func (s *Server) insert(ctx context.Context, kind *resource.Kind, obj resource.Object, o writeOptions) (resource.Object, error) {
 	key := kind.Key(obj.GetNamespace(), obj.GetName())
-	return s.allocate(func(a *allocation) (resource.Object, error) {
+	return s.allocate(o.dryRun, func(a *allocation) (resource.Object, error) {
 		return s.store.Modify(ctx, key, func(current store.Object) (store.Write, error) {
+			next := obj.DeepCopyObject().(resource.Object)
+			claims, _, err := a.assign(next, nil)
+			if err != nil {
+				return store.Write{}, err
+			}
+			if errs := kind.Check(next, nil); len(errs) > 0 {
+				return store.Write{}, apierrors.NewInvalid(kind.GK(), next.GetName(), errs)
+			}
 			if current != nil {
 				return store.Write{}, apierrors.NewAlreadyExists(kind.GR(), obj.GetName())
 			}
-			next := obj.DeepCopyObject().(resource.Object)
-			claims, _, err := a.assign(next, nil)
-			return store.Write{Object: next, Claims: claims, DryRun: o.dryRun, TTL: kind.TTL}, err
+			return store.Write{Object: next, Claims: claims, DryRun: o.dryRun, TTL: kind.TTL}, a.late
 		})
 	})
 }

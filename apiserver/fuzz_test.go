@@ -34,6 +34,9 @@ func FuzzDecode(f *testing.F) {
 			if kind.Prepare != nil {
 				kind.Prepare(obj, nil)
 			}
+			if kind.Settle != nil {
+				kind.Settle(obj, nil)
+			}
 			kind.Check(obj, nil)
 		}
 	})
@@ -60,6 +63,7 @@ func FuzzPatch(f *testing.F) {
 		}
 		resource.Service.ApplyDefaults(obj)
 		resource.Service.Prepare(obj, svc)
+		resource.Service.Settle(obj, svc)
 		resource.Service.Check(obj, svc)
 	})
 }

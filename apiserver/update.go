@@ -62,7 +62,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 // written if nobody wrote in between.
 func (s *Server) modify(ctx context.Context, kind *resource.Kind, namespace, name, subresource string, o writeOptions, next func(current resource.Object) (resource.Object, error)) (resource.Object, error) {
 	key := kind.Key(namespace, name)
-	done, err := s.allocate(func(a *allocation) (resource.Object, error) {
+	done, err := s.allocate(o.dryRun, func(a *allocation) (resource.Object, error) {
 		return s.store.Modify(ctx, key, s.change(ctx, a, kind, key, subresource, o, next))
 	})
 	return done, apiError(err, kind.GR(), name)
@@ -89,34 +89,40 @@ func (s *Server) change(ctx context.Context, a *allocation, kind *resource.Kind,
 		if subresource == "" && kind.Prepare != nil {
 			kind.Prepare(obj, current)
 		}
+		if subresource == "" && kind.Settle != nil {
+			if errs := kind.Settle(obj, current); len(errs) > 0 {
+				return store.Write{}, apierrors.NewInvalid(kind.GK(), current.GetName(), errs)
+			}
+		}
 		if subresource != "status" && kind.Generation && !sameSpec(obj, current) {
 			obj.SetGeneration(current.GetGeneration() + 1)
 		}
-		if errs := kind.CheckUpdate(obj, current, subresource); len(errs) > 0 {
-			return store.Write{}, apierrors.NewInvalid(kind.GK(), current.GetName(), errs)
-		}
-		return a.write(kind, obj, current, o)
+		return a.write(kind, obj, current, subresource, o)
 	}
 }
 
-// write decides what a changed object means to etcd: nothing when it is the
-// same, a deletion when the last thing that held it is gone.
-func (a *allocation) write(kind *resource.Kind, obj, current resource.Object, o writeOptions) (store.Write, error) {
-	obj.SetResourceVersion(current.GetResourceVersion())
-	w := store.Write{Object: obj, DryRun: o.dryRun, TTL: kind.TTL}
-	if readyToGo(kind, obj) {
-		w.Object, w.Releases = nil, heldKeys(current)
-		return w, nil
+// write allocates for a changed object, checks it, and decides what it means to
+// etcd: nothing when it is the same, a deletion when the last thing that held it
+// is gone.
+func (a *allocation) write(kind *resource.Kind, obj, current resource.Object, subresource string, o writeOptions) (store.Write, error) {
+	claims, releases, err := a.assign(obj, current)
+	if err != nil {
+		return store.Write{}, err
 	}
-	var err error
-	if w.Claims, w.Releases, err = a.assign(obj, current); err != nil {
-		return w, err
+	if errs := kind.CheckUpdate(obj, current, subresource); len(errs) > 0 {
+		return store.Write{}, apierrors.NewInvalid(kind.GK(), current.GetName(), errs)
+	}
+	obj.SetResourceVersion(current.GetResourceVersion())
+	w := store.Write{Object: obj, Claims: claims, Releases: releases, DryRun: o.dryRun, TTL: kind.TTL}
+	if readyToGo(kind, obj) {
+		w.Object, w.Claims, w.Releases = nil, nil, heldKeys(current)
+		return w, nil
 	}
 	w.Unchanged = equal(obj, current)
 	if w.Unchanged {
 		w.Object = current
 	}
-	return w, nil
+	return w, a.late
 }
 
 // preconditions: a client that sends resourceVersion or uid means that very

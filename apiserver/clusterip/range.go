@@ -3,13 +3,14 @@ package clusterip
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 )
 
 // The reasons why an address cannot be had, in upstream's words.
 var (
-	ErrNotInRange = errors.New("the provided network does not match the current range")
+	ErrOtherRange = errors.New("the provided network does not match the current range")
 	ErrAllocated  = errors.New("provided IP is already allocated")
 	ErrFull       = errors.New("range is full")
 )
@@ -40,10 +41,14 @@ func (r Range) LowBand() uint32 {
 	return min(max(16, (r.size+2)/16), 256, r.size)
 }
 
-// Check tells whether ip may belong to a Service at all.
+// Check tells whether ip may belong to a Service at all: not the addresses of
+// the network and of its broadcast.
 func (r Range) Check(ip netip.Addr) error {
-	if !r.prefix.Contains(ip) || number(ip) < r.first || number(ip)-r.first >= r.size {
-		return ErrNotInRange
+	if !r.prefix.Contains(ip) {
+		return ErrOtherRange
+	}
+	if number(ip) < r.first || number(ip)-r.first >= r.size {
+		return fmt.Errorf("the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, r.prefix)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package clusterip
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 )
@@ -11,11 +12,14 @@ func TestRange(t *testing.T) {
 	if got := r.First().String(); got != "10.96.0.1" {
 		t.Errorf("first address %s", got)
 	}
-	for ip, want := range map[string]error{
-		"10.96.0.0": ErrNotInRange, "10.96.0.1": nil, "10.111.255.254": nil, "10.111.255.255": ErrNotInRange,
-		"10.112.0.1": ErrNotInRange, "192.0.2.1": ErrNotInRange,
+	const other = "the provided network does not match the current range"
+	for ip, want := range map[string]string{
+		"10.96.0.0": "the provided IP (10.96.0.0) is not in the valid range. The range of valid IPs is 10.96.0.0/12",
+		"10.96.0.1": "<nil>", "10.111.255.254": "<nil>",
+		"10.111.255.255": "the provided IP (10.111.255.255) is not in the valid range. The range of valid IPs is 10.96.0.0/12",
+		"10.112.0.1":     other, "192.0.2.1": other,
 	} {
-		if got := r.Check(netip.MustParseAddr(ip)); !errors.Is(got, want) {
+		if got := fmt.Sprint(r.Check(netip.MustParseAddr(ip))); got != want {
 			t.Errorf("Check(%s) = %v, want %v", ip, got, want)
 		}
 	}

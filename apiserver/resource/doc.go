@@ -6,8 +6,9 @@
 //
 // The path of an object through its kind, on create and on update:
 //
-//	decoded body ─▶ Default ─▶ Prepare ─▶ Validate ─▶ stored
-//	                  │           │           └ a list of errors, each with its field path
+//	decoded body ─▶ Default ─▶ Prepare ─▶ (allocate) ─▶ Validate ─▶ stored
+//	                  │           │           │             └ a list of errors, each with its field path
+//	                  │           │           └ Services alone: Settle, then addresses and node ports
 //	                  │           └ what the server decides: status, generation, …
 //	                  └ what the client left out: protocol TCP, replicas 1, …
 package resource

@@ -55,8 +55,9 @@ type Kind struct {
 	// CheckPart validates writes through a subresource beside status.
 	CheckPart map[string]func(obj, old Object) field.ErrorList
 
-	// Early tells what is so wrong that nothing else is looked at.
-	Early func(obj Object) field.ErrorList
+	// Settle completes an object before anything is allocated for it, and tells
+	// what is so wrong with it that nothing else is looked at.
+	Settle func(obj, old Object) field.ErrorList
 
 	// NameRule is the rule for metadata.name; nil stands for a DNS subdomain.
 	NameRule func(name string, prefix bool) []string
@@ -265,11 +266,6 @@ func (k *Kind) ApplyDefaults(obj Object) {
 
 // Check validates a new object (old is nil) or a changed one.
 func (k *Kind) Check(obj, old Object) field.ErrorList {
-	if k.Early != nil {
-		if errs := k.Early(obj); len(errs) > 0 {
-			return errs
-		}
-	}
 	errs := k.ValidateMeta(obj, old)
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj, old)...)

@@ -3,6 +3,7 @@ package resource
 import (
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/yaml"
 )
 
@@ -80,7 +81,13 @@ func firstError(t *testing.T, kind *Kind, spec string) string {
 	if kind.Prepare != nil {
 		kind.Prepare(obj, nil)
 	}
-	errs := kind.Check(obj, nil)
+	var errs field.ErrorList
+	if kind.Settle != nil {
+		errs = kind.Settle(obj, nil)
+	}
+	if len(errs) == 0 {
+		errs = kind.Check(obj, nil)
+	}
 	switch {
 	case len(errs) == 0:
 		return ""

@@ -11,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Service is one address for many pods. Its ClusterIP and nodePorts are not
@@ -24,7 +23,7 @@ var Service = &Kind{
 	NewList:        func() runtime.Object { return &corev1.ServiceList{} },
 	Default:        on(defaultService),
 	Prepare:        onBoth(prepareService),
-	Early:          func(o Object) field.ErrorList { return validateFamilies(o.(*corev1.Service)) },
+	Settle:         check(settleFamilies),
 	Warn:           warn(warnService),
 	Validate:       check(validateService),
 	NameRule:       apivalidation.NameIsDNSLabel,
@@ -66,10 +65,9 @@ func defaultService(s *corev1.Service) {
 	if externallyReachable(s) {
 		set(&s.Spec.ExternalTrafficPolicy, corev1.ServiceExternalTrafficPolicyCluster)
 	}
-	if hasClusterIP(s) || s.Spec.ClusterIP == corev1.ClusterIPNone {
-		if s.Spec.Type != corev1.ServiceTypeExternalName {
-			setPtr(&s.Spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
-		}
+	switch s.Spec.Type {
+	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
+		setPtr(&s.Spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
 	}
 	if s.Spec.Type == corev1.ServiceTypeLoadBalancer {
 		setPtr(&s.Spec.AllocateLoadBalancerNodePorts, true)
@@ -79,15 +77,6 @@ func defaultService(s *corev1.Service) {
 			}
 		}
 	}
-}
-
-// hasClusterIP: these types get an address unless it is "None".
-func hasClusterIP(s *corev1.Service) bool {
-	switch s.Spec.Type {
-	case corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
-		return s.Spec.ClusterIP != corev1.ClusterIPNone
-	}
-	return false
 }
 
 // externallyReachable: traffic from outside the cluster may come to it.

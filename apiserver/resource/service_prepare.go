@@ -1,6 +1,8 @@
 package resource
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -11,50 +13,47 @@ func prepareService(s, old *corev1.Service) {
 		s.Status = corev1.ServiceStatus{}
 	} else {
 		keepAllocated(s, old)
-		dropForType(s, old)
 	}
 	syncClusterIPs(s, old)
-	defaultFamilies(s)
+	if old != nil {
+		dropForType(s, old)
+	}
+	if p := s.Spec.InternalTrafficPolicy; s.Spec.Type == corev1.ServiceTypeExternalName && p != nil && slices.Contains(policies, string(*p)) {
+		s.Spec.InternalTrafficPolicy = nil // a name has no traffic
+	}
 }
 
 // keepAllocated: who updates a Service without naming its ClusterIP or node
 // ports means those it has. `kubectl replace` with the manifest of the create
 // works because of this.
 func keepAllocated(s, old *corev1.Service) {
-	if NeedsClusterIP(s) && NeedsClusterIP(old) {
-		if s.Spec.ClusterIP == "" {
-			s.Spec.ClusterIP = old.Spec.ClusterIP
-		}
-		if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP == old.Spec.ClusterIP {
+	if hasAddress(s) && hasAddress(old) {
+		set(&s.Spec.ClusterIP, old.Spec.ClusterIP)
+		if len(s.Spec.ClusterIPs) == 0 {
 			s.Spec.ClusterIPs = old.Spec.ClusterIPs
 		}
-		if s.Spec.IPFamilyPolicy == nil {
-			s.Spec.IPFamilyPolicy, s.Spec.IPFamilies = old.Spec.IPFamilyPolicy, old.Spec.IPFamilies
-		}
 	}
-	if mayHaveNodePorts(s) && mayHaveNodePorts(old) {
+	if NeedsNodePorts(s) && NeedsNodePorts(old) {
 		keepNodePorts(s, old)
 	}
-	if needsHealthPort(s) && needsHealthPort(old) && s.Spec.HealthCheckNodePort == 0 {
-		s.Spec.HealthCheckNodePort = old.Spec.HealthCheckNodePort
+	if NeedsHealthPort(s) && NeedsHealthPort(old) {
+		set(&s.Spec.HealthCheckNodePort, old.Spec.HealthCheckNodePort)
 	}
 }
 
+// keepNodePorts gives each port the node port that the old port of its name
+// had, unless another one has it now.
 func keepNodePorts(s, old *corev1.Service) {
-	type portKey struct {
-		protocol corev1.Protocol
-		port     int32
-	}
-	have, used := map[portKey]int32{}, map[int32]bool{}
+	have, used := map[string]int32{}, map[int32]bool{}
 	for _, p := range old.Spec.Ports {
-		have[portKey{p.Protocol, p.Port}] = p.NodePort
+		have[p.Name] = p.NodePort
 	}
 	for _, p := range s.Spec.Ports {
 		used[p.NodePort] = true
 	}
 	for i := range s.Spec.Ports {
 		p := &s.Spec.Ports[i]
-		if node := have[portKey{p.Protocol, p.Port}]; p.NodePort == 0 && !used[node] {
+		if node := have[p.Name]; p.NodePort == 0 && !used[node] {
 			p.NodePort = node
 		}
 	}
@@ -62,30 +61,49 @@ func keepNodePorts(s, old *corev1.Service) {
 
 // dropForType: fields that the old type had and the new one cannot have go by
 // themselves when the client left them as they were. So
-// `kubectl patch svc web -p '{"spec":{"type":"ClusterIP"}}'` just works.
+// `kubectl patch svc web -p '{"spec":{"type":"ClusterIP"}}'` just works. What
+// the client did change stays, and validation refuses it.
 func dropForType(s, old *corev1.Service) {
-	if NeedsClusterIP(old) && !NeedsClusterIP(s) && s.Spec.ClusterIP == old.Spec.ClusterIP {
-		s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
-		s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = nil, nil
-		s.Spec.InternalTrafficPolicy = nil
+	if hasAddress(old) && !hasAddress(s) {
+		if s.Spec.ClusterIP == old.Spec.ClusterIP && slices.Equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs) {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs = "", nil
+		}
+		if slices.Equal(s.Spec.IPFamilies, old.Spec.IPFamilies) {
+			s.Spec.IPFamilies = nil
+		}
+		if familyPolicy(s) == familyPolicy(old) {
+			s.Spec.IPFamilyPolicy = nil
+		}
 	}
-	if mayHaveNodePorts(old) && !mayHaveNodePorts(s) && sameNodePorts(s, old) {
+	if MayHaveNodePorts(old) && !MayHaveNodePorts(s) && sameNodePorts(s, old) {
 		for i := range s.Spec.Ports {
 			s.Spec.Ports[i].NodePort = 0
 		}
 	}
-	if needsHealthPort(old) && !needsHealthPort(s) && s.Spec.HealthCheckNodePort == old.Spec.HealthCheckNodePort {
+	if NeedsHealthPort(old) && !NeedsHealthPort(s) && s.Spec.HealthCheckNodePort == old.Spec.HealthCheckNodePort {
 		s.Spec.HealthCheckNodePort = 0
 	}
-	if old.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		s.Spec.AllocateLoadBalancerNodePorts = nil
-		s.Spec.LoadBalancerClass = nil
+	if isBalancer(old) && !isBalancer(s) {
+		if equalPtr(s.Spec.AllocateLoadBalancerNodePorts, old.Spec.AllocateLoadBalancerNodePorts) {
+			s.Spec.AllocateLoadBalancerNodePorts = nil
+		}
+		if equalPtr(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+			s.Spec.LoadBalancerClass = nil
+		}
 	}
-	if externallyReachable(old) && !externallyReachable(s) {
+	if externallyReachable(old) && !externallyReachable(s) && s.Spec.ExternalTrafficPolicy == old.Spec.ExternalTrafficPolicy {
 		s.Spec.ExternalTrafficPolicy = ""
+	}
+	if !isBalancer(s) {
+		s.Status.LoadBalancer = corev1.LoadBalancerStatus{}
 	}
 }
 
+func equalPtr[T comparable](a, b *T) bool {
+	return a == b || a != nil && b != nil && *a == *b
+}
+
+// sameNodePorts: the new Service names no node port that the old one had not.
 func sameNodePorts(s, old *corev1.Service) bool {
 	have := map[int32]bool{0: true}
 	for _, p := range old.Spec.Ports {
@@ -100,61 +118,41 @@ func sameNodePorts(s, old *corev1.Service) bool {
 }
 
 // syncClusterIPs keeps the old field clusterIP and the list in step: the first
-// of the list is the one.
+// of the list is the one. Clients of before 1.20 know the old field alone.
 func syncClusterIPs(s, old *corev1.Service) {
-	if s.Spec.Type == corev1.ServiceTypeExternalName {
+	one, list := &s.Spec.ClusterIP, &s.Spec.ClusterIPs
+	if old == nil {
+		if *one != "" && len(*list) == 0 {
+			*list = []string{*one}
+		}
 		return
 	}
-	switch {
-	case s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0:
-		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
-	case old != nil && s.Spec.ClusterIP != old.Spec.ClusterIP && equalStrings(s.Spec.ClusterIPs, old.Spec.ClusterIPs):
-		// The client changed the old field alone.
-		s.Spec.ClusterIPs = nil
-		if s.Spec.ClusterIP != "" {
-			s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
-		}
+	if len(*list) == 0 && *one == old.Spec.ClusterIP {
+		*list = old.Spec.ClusterIPs
+	}
+	if *one == old.Spec.ClusterIP || !slices.Equal(*list, old.Spec.ClusterIPs) {
+		return
+	}
+	// The client changed the old field alone.
+	*list = nil
+	if *one != "" {
+		*list = []string{*one}
 	}
 }
 
-func equalStrings(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
-}
+// hasAddress: all types but one have an address, or say that they have none.
+func hasAddress(s *corev1.Service) bool { return s.Spec.Type != corev1.ServiceTypeExternalName }
 
-// defaultFamilies: the cluster has IPv4 addresses. A headless Service without a
-// selector has whatever addresses somebody writes into its endpoints.
-func defaultFamilies(s *corev1.Service) {
-	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		return
-	}
-	headless := len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone
-	if headless && len(s.Spec.Selector) == 0 {
-		if s.Spec.IPFamilyPolicy == nil && len(s.Spec.IPFamilies) == 0 {
-			policy := corev1.IPFamilyPolicyRequireDualStack
-			s.Spec.IPFamilyPolicy = &policy
-			s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
-		}
-	}
-	setPtr(&s.Spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
-	if len(s.Spec.IPFamilies) == 0 {
-		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
+func isBalancer(s *corev1.Service) bool { return s.Spec.Type == corev1.ServiceTypeLoadBalancer }
+
+// headless: the name leads to the pods themselves.
+func headless(s *corev1.Service) bool {
+	return len(s.Spec.ClusterIPs) == 1 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone
 }
 
 // NeedsClusterIP tells which types get an address, unless it is "None".
 func NeedsClusterIP(s *corev1.Service) bool {
-	if len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone {
-		return false
-	}
-	return hasClusterIP(s)
+	return hasAddress(s) && (len(s.Spec.ClusterIPs) == 0 || s.Spec.ClusterIPs[0] != corev1.ClusterIPNone)
 }
 
 // NeedsNodePorts tells for which types every port gets a node port.
@@ -184,14 +182,13 @@ func NodePorts(s *corev1.Service) []int32 {
 	return list
 }
 
-func mayHaveNodePorts(s *corev1.Service) bool {
-	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer
+// MayHaveNodePorts tells which types may name node ports.
+func MayHaveNodePorts(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeNodePort || isBalancer(s)
 }
 
 // NeedsHealthPort tells who has a health check node port: load balancers ask each node on this port whether it has an
 // endpoint of the Service, when traffic must not go on to other nodes.
-func NeedsHealthPort(s *corev1.Service) bool { return needsHealthPort(s) }
-
-func needsHealthPort(s *corev1.Service) bool {
-	return s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+func NeedsHealthPort(s *corev1.Service) bool {
+	return isBalancer(s) && s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }

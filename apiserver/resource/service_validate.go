@@ -22,124 +22,90 @@ var (
 
 var specPath = field.NewPath("spec")
 
+// strictIPs refuses addresses which two programs may read differently, as
+// 010.0.0.1: some take it for 8.0.0.1.
+const strictIPs = true
+
+// validateService looks at the fields in upstream's order, so that of several
+// mistakes the same one is told first.
 func validateService(s, old *corev1.Service) field.ErrorList {
-	if errs := validateClusterIPChange(s, old); len(errs) > 0 {
-		return errs
+	var errs field.ErrorList
+	if old != nil {
+		errs = append(errs, validateServiceChange(s, old)...)
 	}
-	errs := validateServicePorts(s)
+	errs = append(errs, validateServiceAnnotations(s)...)
 	errs = append(errs, validateServiceType(s)...)
+	errs = append(errs, validateServicePorts(s.Spec.Ports)...)
 	errs = append(errs, validateLabels(s.Spec.Selector, specPath.Child("selector"))...)
 	errs = append(errs, validateAffinity(s)...)
-	errs = append(errs, validateExternal(s)...)
-	errs = append(errs, validateTraffic(s)...)
-	return errs
+	errs = append(errs, validateAddresses(s, old)...)
+	errs = append(errs, validateExternalIPs(s, old)...)
+	if !slices.Contains(serviceTypes, string(s.Spec.Type)) {
+		errs = append(errs, field.NotSupported(specPath.Child("type"), s.Spec.Type, serviceTypes))
+	}
+	errs = append(errs, validateDistinctPorts(s)...)
+	errs = append(errs, validateBalancer(s, old)...)
+	return append(errs, validateTraffic(s)...)
 }
 
-// validateFamilies checks clusterIPs, ipFamilies and ipFamilyPolicy against
-// each other and against a cluster that has IPv4 alone. What is wrong here is
-// told alone, as upstream: the rest is only looked at when there is an address.
-func validateFamilies(s *corev1.Service) field.ErrorList {
-	var errs field.ErrorList
-	ipsPath := specPath.Child("clusterIPs")
-	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		if len(s.Spec.ClusterIPs) > 0 || s.Spec.ClusterIP != "" {
-			errs = append(errs, field.Forbidden(ipsPath, "may not be set for ExternalName services"))
-		}
-		return errs
+// validateServiceChange checks what has to stay.
+func validateServiceChange(s, old *corev1.Service) field.ErrorList {
+	errs := validateFamilyChange(s, old)
+	if isBalancer(s) && isBalancer(old) && !equalPtr(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+		errs = append(errs, field.Invalid(specPath.Child("loadBalancerClass"), s.Spec.LoadBalancerClass, "may not change once set"))
 	}
-	if len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIP != s.Spec.ClusterIPs[0] {
-		return append(errs, field.Invalid(ipsPath, s.Spec.ClusterIPs, "first value must match `clusterIP`"))
-	}
-	for i, ip := range s.Spec.ClusterIPs {
-		if ip == corev1.ClusterIPNone {
-			if len(s.Spec.ClusterIPs) > 1 {
-				errs = append(errs, field.Invalid(ipsPath.Index(i), ip, "'None' must be the first and only value"))
-			}
-			continue
-		}
-		if wrong := validation.IsValidIP(ipsPath.Index(i), ip); len(wrong) > 0 {
-			errs = append(errs, wrong...)
-		} else if addr, _ := netip.ParseAddr(ip); addr.Is6() {
-			errs = append(errs, field.Invalid(ipsPath.Index(i), s.Spec.ClusterIPs, "IPv6 is not configured on this cluster"))
-		} else if i > 0 {
-			errs = append(errs, field.Invalid(ipsPath, s.Spec.ClusterIPs, "may only hold up to 2 values, one of each IP family"))
-		}
-	}
-	headless := len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone
-	if headless && len(s.Spec.Selector) == 0 {
-		return errs
-	}
-	for i, family := range s.Spec.IPFamilies {
-		at := specPath.Child("ipFamilies").Index(i)
-		switch family {
-		case corev1.IPv4Protocol:
-			if slices.Contains(s.Spec.IPFamilies[:i], family) {
-				errs = append(errs, field.Duplicate(at, family))
-			}
-		case corev1.IPv6Protocol:
-			errs = append(errs, field.Invalid(at, family, "not configured on this cluster"))
-		default:
-			errs = append(errs, field.NotSupported(at, family, []string{"IPv4", "IPv6"}))
-		}
-	}
-	if p := s.Spec.IPFamilyPolicy; p != nil {
-		at := specPath.Child("ipFamilyPolicy")
-		switch *p {
-		case corev1.IPFamilyPolicySingleStack, corev1.IPFamilyPolicyPreferDualStack:
-		case corev1.IPFamilyPolicyRequireDualStack:
-			errs = append(errs, field.Invalid(at, p, "this cluster is not configured for dual-stack services"))
-		default:
-			errs = append(errs, field.NotSupported(at, p, []string{"PreferDualStack", "RequireDualStack", "SingleStack"}))
-		}
+	errs = append(errs, validateBalancerClass(s)...) // upstream checks it twice on update
+	if NeedsHealthPort(s) && NeedsHealthPort(old) && s.Spec.HealthCheckNodePort != old.Spec.HealthCheckNodePort {
+		errs = append(errs, field.Forbidden(specPath.Child("healthCheckNodePort"), "field is immutable"))
 	}
 	return errs
 }
 
-// validateClusterIPChange: clients remember the address, so it stays as long
-// as the Service has one.
-func validateClusterIPChange(s, old *corev1.Service) field.ErrorList {
-	if old == nil || len(old.Spec.ClusterIPs) == 0 || !hasType(s) || s.Spec.Type == corev1.ServiceTypeExternalName || old.Spec.Type == corev1.ServiceTypeExternalName {
-		return nil
-	}
-	if len(s.Spec.ClusterIPs) == 0 || s.Spec.ClusterIPs[0] != old.Spec.ClusterIPs[0] {
-		return field.ErrorList{field.Invalid(specPath.Child("clusterIPs").Index(0), s.Spec.ClusterIPs, "may not change once set")}
+// validateServiceAnnotations: the old name of an annotation may not contradict
+// the new one.
+func validateServiceAnnotations(s *corev1.Service) field.ErrorList {
+	mode, ok := s.Annotations[corev1.AnnotationTopologyMode]
+	if hints, both := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok && both && mode != hints {
+		return field.ErrorList{field.Invalid(field.NewPath("metadata", "annotations").Key(corev1.AnnotationTopologyMode), mode,
+			fmt.Sprintf("must match annotations[%s] when both are specified", corev1.DeprecatedAnnotationTopologyAwareHints))}
 	}
 	return nil
 }
 
-func hasType(s *corev1.Service) bool { return slices.Contains(serviceTypes, string(s.Spec.Type)) }
-
-func validateServicePorts(s *corev1.Service) field.ErrorList {
+func validateServicePorts(ports []corev1.ServicePort) field.ErrorList {
 	var errs field.ErrorList
-	path := specPath.Child("ports")
-	headless := len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone
-	if len(s.Spec.Ports) == 0 && !headless && s.Spec.Type != corev1.ServiceTypeExternalName {
-		errs = append(errs, field.Required(path, ""))
-	}
 	names := map[string]bool{}
-	for i := range s.Spec.Ports {
-		errs = append(errs, validateServicePort(&s.Spec.Ports[i], len(s.Spec.Ports) > 1, names, path.Index(i))...)
+	for i := range ports {
+		errs = append(errs, validateServicePort(&ports[i], len(ports) > 1, names, specPath.Child("ports").Index(i))...)
 	}
+	return errs
+}
+
+// validateDistinctPorts: a port is known by protocol and number, a node port too.
+func validateDistinctPorts(s *corev1.Service) field.ErrorList {
+	var forbidden, nodes, twice field.ErrorList
 	type key struct {
 		protocol corev1.Protocol
 		port     int32
 	}
 	seen, nodePorts := map[key]bool{}, map[key]bool{}
 	for i, p := range s.Spec.Ports {
-		if p.NodePort != 0 {
-			if !mayHaveNodePorts(s) && s.Spec.Type == corev1.ServiceTypeClusterIP {
-				errs = append(errs, field.Forbidden(path.Index(i).Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
-			} else if nodePorts[key{p.Protocol, p.NodePort}] {
-				errs = append(errs, field.Duplicate(path.Index(i).Child("nodePort"), p.NodePort))
+		path := specPath.Child("ports").Index(i)
+		if p.NodePort != 0 && s.Spec.Type == corev1.ServiceTypeClusterIP {
+			forbidden = append(forbidden, field.Forbidden(path.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
+		}
+		if node := (key{p.Protocol, p.NodePort}); p.NodePort != 0 {
+			if nodePorts[node] {
+				nodes = append(nodes, field.Duplicate(path.Child("nodePort"), p.NodePort))
 			}
-			nodePorts[key{p.Protocol, p.NodePort}] = true
+			nodePorts[node] = true
 		}
 		if seen[key{p.Protocol, p.Port}] {
-			errs = append(errs, field.Duplicate(path.Index(i), duplicatePort{Protocol: p.Protocol, Port: p.Port}))
+			twice = append(twice, field.Duplicate(path, duplicatePort{Protocol: p.Protocol, Port: p.Port}))
 		}
 		seen[key{p.Protocol, p.Port}] = true
 	}
-	return errs
+	return slices.Concat(forbidden, nodes, twice)
 }
 
 // duplicatePort is how upstream's message shows a port that appears twice.
@@ -197,25 +163,37 @@ func validatePortNumOrName(p intstr.IntOrString, path *field.Path) field.ErrorLi
 
 func validateServiceType(s *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
-	headless := len(s.Spec.ClusterIPs) > 0 && s.Spec.ClusterIPs[0] == corev1.ClusterIPNone
-	switch s.Spec.Type {
-	case corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer:
-		if headless {
-			errs = append(errs, field.Invalid(specPath.Child("clusterIPs").Index(0), corev1.ClusterIPNone,
-				fmt.Sprintf("may not be set to 'None' for %s services", s.Spec.Type)))
-		}
-	case corev1.ServiceTypeExternalName:
-		name := strings.TrimSuffix(s.Spec.ExternalName, ".")
-		if name == "" {
-			errs = append(errs, field.Required(specPath.Child("externalName"), ""))
-			break
-		}
-		for _, msg := range validation.IsDNS1123Subdomain(name) {
-			errs = append(errs, field.Invalid(specPath.Child("externalName"), s.Spec.ExternalName, msg))
-		}
+	if len(s.Spec.Ports) == 0 && !headless(s) && s.Spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(specPath.Child("ports"), ""))
 	}
-	if !hasType(s) {
-		errs = append(errs, field.NotSupported(specPath.Child("type"), s.Spec.Type, serviceTypes))
+	if MayHaveNodePorts(s) && headless(s) {
+		errs = append(errs, field.Invalid(ipsPath.Index(0), corev1.ClusterIPNone, fmt.Sprintf("may not be set to 'None' for %s services", s.Spec.Type)))
+	}
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		errs = append(errs, validateExternalName(s)...)
+	}
+	return errs
+}
+
+func validateExternalName(s *corev1.Service) field.ErrorList {
+	const text = "may not be set for ExternalName services"
+	var errs field.ErrorList
+	if len(s.Spec.ClusterIPs) > 0 {
+		errs = append(errs, field.Forbidden(ipsPath, text))
+	}
+	if len(s.Spec.IPFamilies) > 0 {
+		errs = append(errs, field.Forbidden(familiesPath, text))
+	}
+	if s.Spec.IPFamilyPolicy != nil {
+		errs = append(errs, field.Forbidden(policyPath, text))
+	}
+	path := specPath.Child("externalName")
+	name := strings.TrimSuffix(s.Spec.ExternalName, ".")
+	if name == "" {
+		return append(errs, field.Required(path, ""))
+	}
+	for _, msg := range validation.IsDNS1123Subdomain(name) {
+		errs = append(errs, field.Invalid(path, name, msg))
 	}
 	return errs
 }
@@ -236,30 +214,74 @@ func validateAffinity(s *corev1.Service) field.ErrorList {
 	return nil
 }
 
-func validateExternal(s *corev1.Service) field.ErrorList {
+func validateExternalIPs(s, old *corev1.Service) field.ErrorList {
 	var errs field.ErrorList
+	var before []string
+	if old != nil {
+		before = old.Spec.ExternalIPs
+	}
 	for i, ip := range s.Spec.ExternalIPs {
 		path := specPath.Child("externalIPs").Index(i)
-		wrong := validation.IsValidIP(path, ip)
+		wrong := validation.IsValidIPForLegacyField(path, ip, strictIPs, before)
 		if len(wrong) == 0 {
 			wrong = nonSpecialIP(ip, path)
 		}
 		errs = append(errs, wrong...)
 	}
-	balancer := s.Spec.Type == corev1.ServiceTypeLoadBalancer
-	ranges := specPath.Child("LoadBalancerSourceRanges")
-	if len(s.Spec.LoadBalancerSourceRanges) > 0 && !balancer {
-		errs = append(errs, field.Forbidden(ranges, "may only be used when `type` is 'LoadBalancer'"))
-	} else {
-		for i, cidr := range s.Spec.LoadBalancerSourceRanges {
-			errs = append(errs, validation.IsValidCIDR(ranges.Index(i), strings.TrimSpace(cidr))...)
+	return errs
+}
+
+// validateBalancer checks what only a load balancer has.
+func validateBalancer(s, old *corev1.Service) field.ErrorList {
+	const text = "may only be used when `type` is 'LoadBalancer'"
+	errs := validateSourceRanges(s, old, text)
+	if s.Spec.AllocateLoadBalancerNodePorts != nil && !isBalancer(s) {
+		errs = append(errs, field.Forbidden(specPath.Child("allocateLoadBalancerNodePorts"), text))
+	}
+	return append(errs, validateBalancerClass(s)...)
+}
+
+// validateSourceRanges: before the field there was an annotation.
+func validateSourceRanges(s, old *corev1.Service, onlyBalancer string) field.ErrorList {
+	path := specPath.Child("LoadBalancerSourceRanges")
+	ranges, at := s.Spec.LoadBalancerSourceRanges, path.Index
+	var before []string
+	if len(ranges) == 0 {
+		text, ok := s.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey]
+		if !ok {
+			return nil
+		}
+		path = field.NewPath("metadata", "annotations").Key(corev1.AnnotationLoadBalancerSourceRangesKey)
+		at = func(int) *field.Path { return path }
+		if unchanged := old != nil && old.Annotations[corev1.AnnotationLoadBalancerSourceRangesKey] == text; !unchanged && strings.TrimSpace(text) != "" {
+			ranges = strings.Split(text, ",")
+		}
+	} else if old != nil {
+		for _, cidr := range old.Spec.LoadBalancerSourceRanges {
+			before = append(before, strings.TrimSpace(cidr))
 		}
 	}
-	if s.Spec.AllocateLoadBalancerNodePorts != nil && !balancer {
-		errs = append(errs, field.Forbidden(specPath.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
+	var errs field.ErrorList
+	if !isBalancer(s) {
+		errs = append(errs, field.Forbidden(path, onlyBalancer))
 	}
-	if s.Spec.LoadBalancerClass != nil && !balancer {
-		errs = append(errs, field.Forbidden(specPath.Child("loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'"))
+	for i, cidr := range ranges {
+		errs = append(errs, validation.IsValidCIDRForLegacyField(at(i), strings.TrimSpace(cidr), strictIPs, before)...)
+	}
+	return errs
+}
+
+func validateBalancerClass(s *corev1.Service) field.ErrorList {
+	class, path := s.Spec.LoadBalancerClass, specPath.Child("loadBalancerClass")
+	switch {
+	case class == nil:
+		return nil
+	case !isBalancer(s):
+		return field.ErrorList{field.Forbidden(path, "may only be used when `type` is 'LoadBalancer'")}
+	}
+	var errs field.ErrorList
+	for _, msg := range validation.IsQualifiedName(*class) {
+		errs = append(errs, field.Invalid(path, *class, msg))
 	}
 	return errs
 }
@@ -295,9 +317,15 @@ func validateTraffic(s *corev1.Service) field.ErrorList {
 	case !slices.Contains(policies, etp):
 		errs = append(errs, field.NotSupported(path, s.Spec.ExternalTrafficPolicy, policies))
 	}
-	if s.Spec.HealthCheckNodePort != 0 && !needsHealthPort(s) {
-		errs = append(errs, field.Invalid(specPath.Child("healthCheckNodePort"), s.Spec.HealthCheckNodePort,
-			"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+	switch port, at := s.Spec.HealthCheckNodePort, specPath.Child("healthCheckNodePort"); {
+	case !NeedsHealthPort(s):
+		if port != 0 {
+			errs = append(errs, field.Invalid(at, port, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+		}
+	default:
+		for _, msg := range validation.IsValidPortNum(int(port)) {
+			errs = append(errs, field.Invalid(at, port, msg))
+		}
 	}
 	if itp := s.Spec.InternalTrafficPolicy; itp != nil && !slices.Contains(policies, string(*itp)) {
 		errs = append(errs, field.NotSupported(specPath.Child("internalTrafficPolicy"), *itp, policies))

@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -25,23 +26,58 @@ func warnEndpointSlice(s *discoveryv1.EndpointSlice) []string {
 
 func warnService(s *corev1.Service) []string {
 	var list []string
-	if len(s.Spec.ExternalIPs) > 0 {
+	if _, ok := s.Annotations[corev1.DeprecatedAnnotationTopologyAwareHints]; ok {
+		list = append(list, fmt.Sprintf("annotation %s is deprecated, please use %s instead", corev1.DeprecatedAnnotationTopologyAwareHints, corev1.AnnotationTopologyMode))
+	}
+	if NeedsClusterIP(s) {
+		list = append(list, warnIPs(s.Spec.ClusterIPs, ipsPath)...)
+	}
+	none := s.Spec.Type == corev1.ServiceTypeClusterIP && s.Spec.ClusterIP == corev1.ClusterIPNone
+	external := len(s.Spec.ExternalIPs) > 0
+	name := s.Spec.Type == corev1.ServiceTypeExternalName
+	if none {
+		list = append(list, warnHeadless(s)...)
+	}
+	list = append(list, warnIPs(s.Spec.ExternalIPs, specPath.Child("externalIPs"))...)
+	if external && !none && !name {
 		list = append(list, "spec.externalIPs is deprecated and may no longer be implemented in some clusters")
 	}
-	if s.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ExternalName != "" {
+	if s.Spec.LoadBalancerIP != "" {
+		list = append(list, validation.GetWarningsForIP(specPath.Child("loadBalancerIP"), s.Spec.LoadBalancerIP)...)
+	}
+	for i, cidr := range s.Spec.LoadBalancerSourceRanges {
+		list = append(list, validation.GetWarningsForCIDR(specPath.Child("loadBalancerSourceRanges").Index(i), cidr)...)
+	}
+	switch {
+	case name && external:
+		list = append(list, `spec.externalIPs is ignored when spec.type is "ExternalName"`)
+	case !name && s.Spec.ExternalName != "":
 		list = append(list, `spec.externalName is ignored when spec.type is not "ExternalName"`)
 	}
-	if s.Spec.ClusterIP != corev1.ClusterIPNone {
-		return list
+	if d := s.Spec.TrafficDistribution; d != nil && *d == corev1.ServiceTrafficDistributionPreferClose {
+		list = append(list, `spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"`)
 	}
+	return list
+}
+
+func warnHeadless(s *corev1.Service) []string {
+	var list []string
 	if s.Spec.LoadBalancerIP != "" {
 		list = append(list, "spec.loadBalancerIP is ignored for headless services")
 	}
 	if len(s.Spec.ExternalIPs) > 0 {
 		list = append(list, "spec.externalIPs is ignored for headless services")
 	}
-	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+	if s.Spec.SessionAffinity != corev1.ServiceAffinityNone {
 		list = append(list, "spec.SessionAffinity is ignored for headless services")
+	}
+	return list
+}
+
+func warnIPs(ips []string, at *field.Path) []string {
+	var list []string
+	for i, ip := range ips {
+		list = append(list, validation.GetWarningsForIP(at.Index(i), ip)...)
 	}
 	return list
 }
