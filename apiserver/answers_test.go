@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,9 @@ type exchange struct {
 	Headers map[string]string `json:"headers"`
 	Body    json.RawMessage   `json:"body"`
 	Code    int               `json:"code"`
-	Answer  *struct {
+	// Warnings are looked at where they are recorded.
+	Warnings []string `json:"warnings"`
+	Answer   *struct {
 		Message string         `json:"message"`
 		Reason  string         `json:"reason"`
 		Details map[string]any `json:"details"`
@@ -96,6 +99,9 @@ func compareAnswer(t *testing.T, c *cluster, client *http.Client, e exchange) {
 	}
 	if resp.StatusCode != e.Code {
 		t.Fatalf("code %d, want %d\n%s", resp.StatusCode, e.Code, short(body))
+	}
+	if got := resp.Header.Values("Warning"); e.Warnings != nil && !slices.Equal(got, e.Warnings) {
+		t.Errorf("warnings %q, want %q", got, e.Warnings)
 	}
 	if e.Answer == nil {
 		return

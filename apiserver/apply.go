@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -29,8 +30,9 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 	if err != nil {
 		return err
 	}
-	if err := checkPath(wanted.DeepCopy(), r.target, r.kind); err != nil {
-		return err
+	twice := yaml.UnmarshalStrict(body, &map[string]any{}) // a field's second value hides the first
+	if twice != nil && o.validation == metav1.FieldValidationWarn {
+		addWarnings(w, complaints(twice))
 	}
 	manager, err := s.managers.of(r.kind, r.subresource)
 	if err != nil {
@@ -48,6 +50,9 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 		if err != nil {
 			return nil, err
 		}
+		if twice != nil && o.validation == metav1.FieldValidationStrict {
+			return nil, badRequest("error strict decoding YAML: %v", twice)
+		}
 		return next, checkPath(next, r.target, r.kind)
 	}
 	code := http.StatusOK
@@ -62,14 +67,14 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 		}
 		return stored(r.kind, next), nil
 	})
-	if apierrors.IsNotFound(err) && r.subresource == "" && wanted.GetUID() == "" {
+	if apierrors.IsNotFound(err) && r.subresource == "" {
 		code = http.StatusCreated
 		done, err = s.applyNew(r, merge, o)
 	}
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, code, done, nil)
+	return s.respondWritten(w, r, code, done)
 }
 
 func decodeApplied(body []byte) (*unstructured.Unstructured, error) {
@@ -83,11 +88,12 @@ func decodeApplied(body []byte) (*unstructured.Unstructured, error) {
 // applyNew: what is applied and does not exist is created.
 func (s *Server) applyNew(r *request, merge func(resource.Object) (resource.Object, error), o writeOptions) (resource.Object, error) {
 	empty := emptyObject(r.kind)
-	empty.SetName(r.name)
-	empty.SetNamespace(r.namespace)
 	next, err := merge(empty)
 	if err != nil {
 		return nil, err
+	}
+	if uid := next.GetUID(); uid != "" {
+		return nil, apierrors.NewConflict(r.kind.GR(), r.name, fmt.Errorf("uid mismatch: the provided object specified uid %s, and no existing object was found", uid))
 	}
 	next.SetResourceVersion("")
 	return s.createObject(r.Context(), r.kind, next, o)

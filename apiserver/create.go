@@ -25,6 +25,7 @@ func (s *Server) create(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	addWarnings(w, warnings) // also when the object is refused
 	if err := checkPath(obj, r.target, r.kind); err != nil {
 		return err
 	}
@@ -33,13 +34,13 @@ func (s *Server) create(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, http.StatusCreated, created, warnings)
+	return s.respondWritten(w, r, http.StatusCreated, created)
 }
 
 // respondWritten answers a write with what is stored now, and with what the
 // client should know about it.
-func (s *Server) respondWritten(w http.ResponseWriter, r *request, code int, obj resource.Object, warnings []string) error {
-	return s.respondObject(w, r, code, obj, append(warnings, r.kind.Stored().Warnings(obj)...))
+func (s *Server) respondWritten(w http.ResponseWriter, r *request, code int, obj resource.Object) error {
+	return s.respondObject(w, r, code, obj, r.kind.Stored().Warnings(obj))
 }
 
 // respondObject answers with a stored object.

@@ -43,19 +43,33 @@ func decodeObject(r *http.Request, kind *resource.Kind, validation string) (obj 
 	if err != nil {
 		return nil, nil, err
 	}
-	into := kind.New()
-	decoded, warnings, err := decodeBody(r.Header.Get("Content-Type"), body, kind.GVK(), into, validation)
+	info, err := bodySerializer(r.Header.Get("Content-Type"))
 	if err != nil {
 		return nil, nil, err
 	}
-	obj, ok := decoded.(resource.Object)
-	if gvk := decoded.GetObjectKind().GroupVersionKind(); !ok || gvk != kind.GVK() {
-		goName := fmt.Sprintf("%T", decoded)
-		goName = strings.TrimPrefix(goName, "*")
-		return nil, nil, badRequest("%s in version %q cannot be handled as a %s: converting (%s) to (%s.%s): unknown conversion",
-			gvk.Kind, gvk.Version, kind.Kind, goName, internalPackage(kind.GroupVersion.Group), kind.Kind)
+	obj, actual, unknown, err := decodeKind(info, body, kind, validation)
+	if err == nil {
+		warnings, err = judged(unknown, validation)
+	}
+	if err != nil {
+		return nil, nil, decodeError(err, actual, kind.GVK(), body)
 	}
 	return obj, warnings, nil
+}
+
+// decodeKind is decodeWith for an object of a kind. A body of another kind is an
+// error, whatever fields it has.
+func decodeKind(info runtime.SerializerInfo, body []byte, kind *resource.Kind, validation string) (obj resource.Object, actual *schema.GroupVersionKind, unknown []error, err error) {
+	decoded, actual, unknown, err := decodeWith(info, body, kind.GVK(), kind.New(), validation)
+	if err != nil {
+		return nil, actual, nil, err
+	}
+	obj, ok := decoded.(resource.Object)
+	if !ok || *actual != kind.GVK() {
+		return nil, actual, nil, fmt.Errorf("converting (%s) to (%s.%s): unknown conversion",
+			strings.TrimPrefix(fmt.Sprintf("%T", decoded), "*"), internalPackage(kind.GroupVersion.Group), kind.Kind)
+	}
+	return obj, actual, unknown, nil
 }
 
 // internalPackage is the name that upstream's messages have for a group.
@@ -75,28 +89,66 @@ func decodeBody(contentType string, body []byte, gvk schema.GroupVersionKind, in
 	if err != nil {
 		return nil, nil, err
 	}
+	obj, actual, unknown, err := decodeWith(info, body, gvk, into, validation)
+	var warnings []string
+	if err == nil {
+		warnings, err = judged(unknown, validation)
+	}
+	if err != nil {
+		return nil, nil, decodeError(err, actual, gvk, body)
+	}
+	return obj, warnings, nil
+}
+
+// decodeWith decodes with one serializer. unknown are the fields that the type
+// does not have or that appear twice, unless nobody wants to know. The error is
+// the serializer's own, and actual what the body says that it is.
+func decodeWith(info runtime.SerializerInfo, body []byte, gvk schema.GroupVersionKind, into runtime.Object, validation string) (obj runtime.Object, actual *schema.GroupVersionKind, unknown []error, err error) {
 	serializer := info.Serializer
 	if validation != metav1.FieldValidationIgnore && info.StrictSerializer != nil {
 		serializer = info.StrictSerializer
 	}
-	obj, actual, err := serializer.Decode(body, &gvk, into)
-	strict, isStrict := runtime.AsStrictDecodingError(err)
-	switch {
-	case isStrict && validation == metav1.FieldValidationStrict:
-		return nil, nil, cannotHandle(actual, gvk, err)
-	case isStrict:
-		var warnings []string
-		for _, e := range strict.Errors() {
-			warnings = append(warnings, e.Error())
-		}
-		return obj, warnings, nil
-	case err != nil:
-		return nil, nil, decodeError(err, actual, gvk, body)
+	obj, actual, err = serializer.Decode(body, &gvk, into)
+	if strict, ok := runtime.AsStrictDecodingError(err); ok {
+		unknown, err = strict.Errors(), nil
 	}
-	if obj.GetObjectKind().GroupVersionKind().Empty() {
-		obj.GetObjectKind().SetGroupVersionKind(*actual)
+	if err != nil {
+		return nil, actual, nil, err
 	}
-	return obj, nil, nil
+	obj.GetObjectKind().SetGroupVersionKind(*actual) // what the body leaves out, the path says
+	return obj, actual, unknown, nil
+}
+
+// judged makes, of unknown fields, an error or warnings.
+func judged(unknown []error, validation string) ([]string, error) {
+	if len(unknown) == 0 {
+		return nil, nil
+	}
+	if validation == metav1.FieldValidationStrict {
+		return nil, runtime.NewStrictDecodingError(unknown)
+	}
+	var warnings []string
+	for _, e := range unknown {
+		warnings = append(warnings, complaints(e)...)
+	}
+	return warnings, nil
+}
+
+// complaints are the lines of an error. The YAML parser tells all in one:
+//
+//	error converting YAML to JSON: yaml: unmarshal errors:
+//	  line 3: key "port" already set in map
+//	  line 4: key "port" already set in map
+func complaints(err error) []string {
+	_, lines, many := strings.Cut(err.Error(), "yaml: unmarshal errors:\n")
+	if !many {
+		return []string{err.Error()}
+	}
+	var list []string
+	for line := range strings.SplitSeq(lines, "\n") {
+		list = append(list, strings.TrimSpace(line))
+	}
+	return list
 }
 
 func bodySerializer(contentType string) (runtime.SerializerInfo, error) {
@@ -164,7 +216,7 @@ func checkPath(obj resource.Object, t target, kind *resource.Kind) error {
 	}
 	switch obj.GetName() {
 	case "":
-		obj.SetName(t.name)
+		return badRequest("the name of the object (%s based on URL) was undeterminable: name must be provided", t.name)
 	case t.name:
 	default:
 		return badRequest("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), t.name)

@@ -103,19 +103,18 @@ func (t trusting) ObjectToTyped(obj runtime.Object, options ...typed.ValidationO
 // ignored are the fields that a write cannot change and so does not own: the
 // status, when the object is written, the spec, when its status is.
 func (p partOfKind) ignored() map[fieldpath.APIVersion]fieldpath.Filter {
-	var other string
-	switch {
-	case p.subresource == "status":
-		other = "spec"
-	case p.subresource == "" && p.kind.Status:
-		other = "status"
-	default:
+	others := fieldpath.NewSet()
+	if p.subresource == "status" || p.kind.FixedSpec {
+		others.Insert(fieldpath.MakePathOrDie("spec"))
+	}
+	if p.subresource == "" && p.kind.Status {
+		others.Insert(fieldpath.MakePathOrDie("status"))
+	}
+	if others.Empty() {
 		return nil
 	}
 	version := fieldpath.APIVersion(p.kind.GroupVersion.String())
-	return map[fieldpath.APIVersion]fieldpath.Filter{
-		version: fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie(other))),
-	}
+	return map[fieldpath.APIVersion]fieldpath.Filter{version: fieldpath.NewExcludeSetFilter(others)}
 }
 
 // emptyObject has nothing but its kind.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 
 	"github.com/podarium/podarium/apiserver/resource"
 )
@@ -49,16 +50,17 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return nil, err
 		}
-		warnings = told
+		warnings = told // again when somebody else wrote in between
 		if err := checkPath(next, r.target, r.kind); err != nil {
 			return nil, err
 		}
 		return stored(r.kind, next), nil
 	})
+	addWarnings(w, warnings) // also when the patch is refused
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, http.StatusOK, done, warnings)
+	return s.respondWritten(w, r, http.StatusOK, done)
 }
 
 // checkPatch refuses, before anything is read, what is no patch of its type.
@@ -104,10 +106,14 @@ func patched(kind *resource.Kind, current resource.Object, patchType types.Patch
 	if err != nil {
 		return nil, nil, err
 	}
+	twice, err := duplicates(patchType, body, validation)
+	if err != nil {
+		return nil, nil, err
+	}
 	var after []byte
 	switch patchType {
 	case types.StrategicMergePatchType:
-		return mergedStrategically(kind, before, body, validation)
+		return mergedStrategically(kind, before, body, twice, validation)
 	case types.JSONPatchType:
 		ops, err := jsonpatch.DecodePatch(body)
 		if err != nil {
@@ -121,24 +127,61 @@ func patched(kind *resource.Kind, current resource.Object, patchType types.Patch
 			return nil, nil, badRequest("%v", err)
 		}
 	}
-	obj, warnings, err := decodeBody(mediaJSON, after, kind.GVK(), kind.New(), validation)
+	next, warnings, err := decodePatched(kind, after, twice, validation)
 	if err != nil {
-		return nil, nil, invalidPatch(string(body), err)
-	}
-	next, ok := obj.(resource.Object)
-	if !ok {
-		return nil, nil, badRequest("patch makes a %T of a %s", obj, kind.Kind)
+		return nil, nil, invalidPatch(string(after), err)
 	}
 	return next, warnings, nil
 }
 
-// mergedStrategically works on the decoded forms, which know the merge keys.
-func mergedStrategically(kind *resource.Kind, before, body []byte, validation string) (resource.Object, []string, error) {
-	var current, patch map[string]any
-	if err := json.Unmarshal(before, &current); err != nil {
+// decodePatched reads what a patch made. twice are the fields that the patch
+// itself had twice.
+func decodePatched(kind *resource.Kind, after []byte, twice []error, validation string) (resource.Object, []string, error) {
+	next, _, unknown, err := decodeKind(serializerFor(mediaJSON), after, kind, validation)
+	if err != nil {
 		return nil, nil, err
 	}
-	if err := json.Unmarshal(body, &patch); err != nil {
+	warnings, err := judged(append(twice, unknown...), validation)
+	return next, warnings, err
+}
+
+// duplicates are the fields that a patch has twice: merging sees the last only.
+func duplicates(patchType types.PatchType, body []byte, validation string) ([]error, error) {
+	if validation == metav1.FieldValidationIgnore {
+		return nil, nil
+	}
+	if patchType == types.JSONPatchType {
+		var operations []struct {
+			Op    string `json:"op"`
+			Path  string `json:"path"`
+			From  string `json:"from"`
+			Value any    `json:"value"`
+		}
+		twice, err := kjson.UnmarshalStrict(body, &operations)
+		for i, e := range twice {
+			twice[i] = fmt.Errorf("json patch %w", e)
+		}
+		return twice, decodingPatch(err)
+	}
+	var object map[string]any
+	twice, err := kjson.UnmarshalStrict(body, &object)
+	return twice, decodingPatch(err)
+}
+
+func decodingPatch(err error) error {
+	if err == nil {
+		return nil
+	}
+	return badRequest("error decoding patch: %v", err)
+}
+
+// mergedStrategically works on the decoded forms, which know the merge keys.
+func mergedStrategically(kind *resource.Kind, before, body []byte, twice []error, validation string) (resource.Object, []string, error) {
+	var current, patch map[string]any
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(before, &current); err != nil {
+		return nil, nil, err
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(body, &patch); err != nil {
 		return nil, nil, badRequest("%v", err)
 	}
 	shown := fmt.Sprintf("%+v", patch) // merging takes the patch apart
@@ -149,18 +192,17 @@ func mergedStrategically(kind *resource.Kind, before, body []byte, validation st
 	next := kind.New()
 	strict := validation != metav1.FieldValidationIgnore
 	err = runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(after, next, strict)
-	unknown, isStrict := runtime.AsStrictDecodingError(err)
-	switch {
-	case isStrict && validation == metav1.FieldValidationWarn:
-		var warnings []string
-		for _, e := range unknown.Errors() {
-			warnings = append(warnings, e.Error())
-		}
-		return next, warnings, nil
-	case err != nil:
+	if unknown, ok := runtime.AsStrictDecodingError(err); ok {
+		twice, err = append(twice, unknown.Errors()...), nil
+	}
+	if err != nil {
 		return nil, nil, invalidPatch(shown, err)
 	}
-	return next, nil, nil
+	warnings, err := judged(twice, validation)
+	if err != nil {
+		return nil, nil, invalidPatch(shown, err)
+	}
+	return next, warnings, nil
 }
 
 func invalidPatch(patch string, err error) error {

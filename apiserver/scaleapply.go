@@ -41,9 +41,6 @@ func (s *Server) appliedScale(r *request, o writeOptions, body []byte) (func(cur
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPath(wanted.DeepCopy(), r.target, scaleOnly); err != nil {
-		return nil, err
-	}
 	manager, err := s.managers.of(scaleOnly, r.subresource)
 	if err != nil {
 		return nil, apierrors.NewInternalError(err)
@@ -61,6 +58,6 @@ func (s *Server) appliedScale(r *request, o writeOptions, body []byte) (func(cur
 		if err != nil {
 			return nil, err
 		}
-		return next.(*autoscalingv1.Scale), nil
+		return next.(*autoscalingv1.Scale), checkPath(next, r.target, scaleOnly)
 	}, nil
 }

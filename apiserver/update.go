@@ -9,7 +9,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/podarium/podarium/apiserver/resource"
 	"github.com/podarium/podarium/apiserver/store"
@@ -29,6 +31,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	addWarnings(w, warnings) // also when the object is refused
 	if err := checkPath(obj, r.target, r.kind); err != nil {
 		return err
 	}
@@ -53,7 +56,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, code, done, warnings)
+	return s.respondWritten(w, r, code, done)
 }
 
 // modify is the common way of update, patch and the subresources that change
@@ -128,7 +131,15 @@ func (a *allocation) write(kind *resource.Kind, obj, current resource.Object, su
 // preconditions: a client that sends resourceVersion or uid means that very
 // state of that very object.
 func preconditions(kind *resource.Kind, key string, current, obj resource.Object) error {
-	if v := obj.GetResourceVersion(); v != "" && v != "0" && v != current.GetResourceVersion() {
+	v := obj.GetResourceVersion()
+	if kind.NamesVersion && (v == "" || v == "0") {
+		// Upstream names the resource where other errors name the kind: "leases.coordination.k8s.io".
+		named := schema.GroupKind{Group: kind.GroupVersion.Group, Kind: kind.Plural}
+		return apierrors.NewInvalid(named, current.GetName(), field.ErrorList{
+			field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update"),
+		})
+	}
+	if v != "" && v != "0" && v != current.GetResourceVersion() {
 		return apierrors.NewConflict(kind.GR(), current.GetName(), errModified)
 	}
 	if uid := obj.GetUID(); uid != "" && uid != current.GetUID() {
@@ -139,9 +150,7 @@ func preconditions(kind *resource.Kind, key string, current, obj resource.Object
 
 // keepMeta puts back the metadata that only the server writes.
 func keepMeta(kind *resource.Kind, obj, current resource.Object) {
-	if obj.GetResourceVersion() != "" || !kind.NamesVersion { // else validation refuses it
-		obj.SetResourceVersion(current.GetResourceVersion())
-	}
+	obj.SetResourceVersion(current.GetResourceVersion())
 	obj.SetUID(current.GetUID())
 	obj.SetCreationTimestamp(current.GetCreationTimestamp())
 	obj.SetDeletionTimestamp(current.GetDeletionTimestamp())
@@ -161,6 +170,9 @@ func keepParts(kind *resource.Kind, obj, current resource.Object, subresource st
 	if subresource == "" {
 		if kind.Status {
 			copyField(obj, before, "Status")
+		}
+		if kind.FixedSpec {
+			copyField(obj, before, "Spec")
 		}
 		return
 	}

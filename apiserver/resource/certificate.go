@@ -25,7 +25,7 @@ var CertificateSigningRequest = &Kind{
 	New:       func() Object { return &certificatesv1.CertificateSigningRequest{} },
 	NewList:   func() runtime.Object { return &certificatesv1.CertificateSigningRequestList{} },
 	NameRule:  roleName,
-	Prepare:   onBoth(prepareCertificate),
+	FixedSpec: true,
 	Validate:  check(validateCertificate),
 	CheckPart: map[string]func(obj, old Object) field.ErrorList{"approval": check(validateApproval)},
 	Fields: selectable(func(c *certificatesv1.CertificateSigningRequest) fields.Set {
@@ -44,13 +44,6 @@ var CertificateSigningRequest = &Kind{
 		}
 		return []any{c.Name, created(c, now), c.Spec.SignerName, c.Spec.Username, wanted, certificateState(c)}
 	}),
-}
-
-// prepareCertificate: what is asked for never changes.
-func prepareCertificate(c, old *certificatesv1.CertificateSigningRequest) {
-	if old != nil {
-		c.Spec = *old.Spec.DeepCopy()
-	}
 }
 
 func certificateState(c *certificatesv1.CertificateSigningRequest) string {

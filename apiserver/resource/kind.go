@@ -75,6 +75,10 @@ type Kind struct {
 	// status subresource only.
 	Status bool
 
+	// FixedSpec: the spec is what was asked for on create. Later writes leave it
+	// as it is, and nobody owns it.
+	FixedSpec bool
+
 	// Generation says that metadata.generation counts the changes of spec.
 	Generation bool
 
