@@ -27,7 +27,7 @@ func (p *portal) acceptTCP(listener *net.TCPListener) {
 		}
 		if err != nil {
 			slog.Error("connection not accepted", "err", err)
-			time.Sleep(acceptPause)
+			<-time.After(acceptPause)
 			continue
 		}
 		go p.carryTCP(conn)
