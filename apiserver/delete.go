@@ -28,6 +28,7 @@ func (s *Server) delete(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	warnOfOrphans(w, r.kind, o)
 	if err := s.admitDelete(r.Context(), r.kind, r.namespace, r.name); err != nil {
 		return err
 	}
@@ -68,6 +69,7 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	warnOfOrphans(w, r.kind, o)
 	objects, lm, err := s.listObjects(r.Context(), r.kind, r.namespace, lo, match)
 	if err != nil {
 		return apiError(err, r.kind.GR(), "")
@@ -84,6 +86,13 @@ func (s *Server) deleteCollection(w http.ResponseWriter, r *request) error {
 	}
 	writeObject(w, r.Request, f, http.StatusOK, v)
 	return nil
+}
+
+// warnOfOrphans tells who has said nothing of dependents that they will stay.
+func warnOfOrphans(w http.ResponseWriter, kind *resource.Kind, o *metav1.DeleteOptions) {
+	if kind.OrphanWarning != "" && o.PropagationPolicy == nil && o.OrphanDependents == nil {
+		addWarnings(w, []string{kind.OrphanWarning})
+	}
 }
 
 // deleteObject takes the first step; gone says that it was also the last.

@@ -44,7 +44,7 @@ func (s *Server) get(w http.ResponseWriter, r *request) error {
 
 // list answers GET on a collection.
 func (s *Server) list(w http.ResponseWriter, r *request) error {
-	f, err := negotiate(r.Request)
+	f, err := negotiateList(r.Request)
 	if err != nil {
 		return err
 	}
@@ -217,10 +217,22 @@ func newMatcher(kind *resource.Kind, o listOptions) (matcher, error) {
 	known := kind.SelectableFields(kind.Stored().New())
 	for _, req := range o.fields.Requirements() {
 		if _, ok := known[req.Field]; !ok {
-			return matcher{}, badRequest("field label not supported: %s", req.Field)
+			return matcher{}, unknownField(kind, req.Field)
 		}
 	}
 	return matcher{kind: kind, labels: o.labels, fields: o.fields}, nil
+}
+
+// unknownField: upstream's groups have different words for it.
+func unknownField(kind *resource.Kind, field string) error {
+	switch {
+	case kind.Fields == nil:
+		return badRequest(`%q is not a known field selector: only "metadata.name", "metadata.namespace"`, field)
+	case kind.GroupVersion.Group == "batch":
+		return badRequest("field label %q not supported for %s", field, kind.Kind)
+	default:
+		return badRequest("field label not supported: %s", field)
+	}
 }
 
 func (m matcher) everything() bool { return m.labels.Empty() && m.fields.Empty() }

@@ -39,6 +39,15 @@ func negotiate(r *http.Request) (format, error) {
 	})
 }
 
+// negotiateList is negotiate for a list.
+func negotiateList(r *http.Request) (format, error) {
+	f, err := negotiate(r)
+	if errors.Is(err, errNotAcceptable) {
+		err = errListNotAcceptable
+	}
+	return f, err
+}
+
 // negotiateForm is negotiate for answers which have only some of the forms.
 func negotiateForm(r *http.Request, has func(as string) bool) (format, error) {
 	accept := r.Header.Get("Accept")
@@ -73,9 +82,19 @@ func negotiateForm(r *http.Request, has func(as string) bool) (format, error) {
 	return defaultFormat, errNotAcceptable
 }
 
-var errNotAcceptable = errors.New("406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch")
+// No form that the client takes: of an object, and of a list, which can be watched.
+var (
+	errNotAcceptable     = noForm("application/json, application/yaml, application/vnd.kubernetes.protobuf")
+	errListNotAcceptable = noForm("application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch")
+)
 
-func notAcceptable(message string) error {
+func noForm(available string) error {
+	err := notAcceptable("406: Not Acceptable\n\nAvailable representations: " + available)
+	err.ErrStatus.Details = &metav1.StatusDetails{}
+	return err
+}
+
+func notAcceptable(message string) *apierrors.StatusError {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: http.StatusNotAcceptable, Reason: metav1.StatusReasonNotAcceptable, Message: message,
 	}}
@@ -148,10 +167,6 @@ func writeText(w http.ResponseWriter, code int, contentType string, body []byte,
 
 // fail answers with the error's Status.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, errNotAcceptable) {
-		plain(w, http.StatusNotAcceptable, err.Error())
-		return
-	}
 	f, ferr := negotiate(r)
 	if ferr != nil || f.as != "" {
 		f.as = ""

@@ -33,12 +33,12 @@ const bookmarkEvery = time.Minute
 //	{"type":"MODIFIED","object":{…}}
 //	{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"1234"}}}
 func (s *Server) watch(w http.ResponseWriter, r *request) error {
-	f, err := negotiate(r.Request)
+	f, err := negotiateList(r.Request)
 	if err != nil {
 		return err
 	}
 	if f.info.StreamSerializer == nil {
-		return errNotAcceptable
+		return errListNotAcceptable
 	}
 	q := r.URL.Query()
 	if r.name != "" {

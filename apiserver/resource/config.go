@@ -167,14 +167,7 @@ var IPAddress = &Kind{
 	New:      func() Object { return &networkingv1.IPAddress{} },
 	NewList:  func() runtime.Object { return &networkingv1.IPAddressList{} },
 	NameRule: nameIsIP,
-	Fields: selectable(func(ip *networkingv1.IPAddress) fields.Set {
-		if ip.Spec.ParentRef == nil {
-			return fields.Set{}
-		}
-		r := ip.Spec.ParentRef
-		return fields.Set{"spec.parentRef.group": r.Group, "spec.parentRef.resource": r.Resource, "spec.parentRef.namespace": r.Namespace, "spec.parentRef.name": r.Name}
-	}),
-	Columns: []metav1.TableColumnDefinition{column("Name", "string"), column("ParentRef", "string")},
+	Columns:  []metav1.TableColumnDefinition{column("Name", "string"), column("ParentRef", "string")},
 	Row: row(func(ip *networkingv1.IPAddress, _ time.Time) []any {
 		parent := "<none>"
 		if r := ip.Spec.ParentRef; r != nil {

@@ -35,6 +35,7 @@ var Job = &Kind{
 		return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
 	}),
 	Status: true, Generation: true, OrphanByDefault: true,
+	OrphanWarning: "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning",
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Status", "string"), column("Completions", "string"), column("Duration", "string"), column("Age", "string"),
 		wide("Containers", "string"), wide("Images", "string"), wide("Selector", "string"),

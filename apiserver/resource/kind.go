@@ -91,6 +91,8 @@ type Kind struct {
 	// OrphanByDefault: who deletes without saying what shall become of the
 	// dependents leaves them alone. Kinds of old do so.
 	OrphanByDefault bool
+	// OrphanWarning is what they are told then.
+	OrphanWarning string
 
 	// CreateOnUpdate: PUT on a name that does not exist creates it.
 	CreateOnUpdate bool

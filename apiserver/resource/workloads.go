@@ -80,10 +80,7 @@ var ReplicaSet = &Kind{
 	}),
 	Warn:     warn(warnReplicaSet),
 	Validate: check(validateReplicaSet),
-	Fields: selectable(func(r *appsv1.ReplicaSet) fields.Set {
-		return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
-	}),
-	Status: true, Generation: true, Subresources: []Subresource{scale},
+	Status:   true, Generation: true, Subresources: []Subresource{scale},
 	Columns: replicaColumns,
 	Row: row(func(r *appsv1.ReplicaSet, now time.Time) []any {
 		names, images := containers(r.Spec.Template.Spec)
