@@ -1,8 +1,11 @@
 package resource
 
 import (
+	"fmt"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -18,54 +21,69 @@ func defaultEphemeral(p *corev1.Pod) {
 	}
 }
 
-// validateEphemeral checks a write of pods/NAME/ephemeralcontainers.
-func validateEphemeral(p, old *corev1.Pod) field.ErrorList {
-	path := specPath.Child("ephemeralContainers")
-	volumes, errs := validateVolumes(p.Spec.Volumes, specPath.Child("volumes"))
-	names := sets.New[string]()
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+// validateEphemeralPart checks a write of pods/NAME/ephemeralcontainers.
+func validateEphemeralPart(p, old *corev1.Pod) field.ErrorList {
+	errs := append(validatePodItself(p), validatePodAnnotations(p, old)...)
+	return append(errs, validateEphemeralChange(p.Spec.EphemeralContainers, old.Spec.EphemeralContainers, specPath.Child("ephemeralContainers"))...)
+}
+
+func validateEphemeral(s *corev1.PodSpec, volumes map[string]corev1.VolumeSource, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	others := sets.New[string]()
+	for _, list := range [][]corev1.Container{s.InitContainers, s.Containers} {
 		for _, c := range list {
-			names.Insert(c.Name)
+			others.Insert(c.Name)
 		}
 	}
-	for i := range p.Spec.EphemeralContainers {
-		c, at := &p.Spec.EphemeralContainers[i], path.Index(i)
-		errs = append(errs, validateContainer((*corev1.Container)(&c.EphemeralContainerCommon), names, volumes, at)...)
-		errs = append(errs, validateEphemeralOnly(c, p, at)...)
+	names := others.Clone()
+	for i := range s.EphemeralContainers {
+		c, at := &s.EphemeralContainers[i], path.Index(i)
+		errs = append(errs, validateContainer((*corev1.Container)(&c.EphemeralContainerCommon), s, volumes, at)...)
+		errs = append(errs, validateImage(c.Image, at.Child("image"))...)
+		if names.Has(c.Name) {
+			errs = append(errs, field.Duplicate(at.Child("name"), c.Name))
+		}
+		names.Insert(c.Name)
+		if c.TargetContainerName != "" && !others.Has(c.TargetContainerName) {
+			errs = append(errs, field.NotFound(at.Child("targetContainerName"), c.TargetContainerName))
+		}
+		errs = append(errs, validateEphemeralOnly(c, at)...)
 	}
-	return append(errs, validateEphemeralChange(p.Spec.EphemeralContainers, old.Spec.EphemeralContainers, path)...)
+	return errs
 }
 
 // validateEphemeralOnly: nobody relies on an ephemeral container, so it has
 // neither ports nor probes.
-func validateEphemeralOnly(c *corev1.EphemeralContainer, p *corev1.Pod, at *field.Path) field.ErrorList {
+func validateEphemeralOnly(c *corev1.EphemeralContainer, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
+	const forbidden = "cannot be set for an Ephemeral Container"
 	for _, f := range []struct {
 		name string
 		used bool
 	}{
 		{"ports", len(c.Ports) > 0},
+		{"resources", len(c.Resources.Limits)+len(c.Resources.Requests)+len(c.Resources.Claims) > 0},
+		{"resizePolicy", len(c.ResizePolicy) > 0},
+		{"restartPolicy", c.RestartPolicy != nil},
+		{"restartPolicyRules", len(c.RestartPolicyRules) > 0},
 		{"livenessProbe", c.LivenessProbe != nil},
 		{"readinessProbe", c.ReadinessProbe != nil},
 		{"startupProbe", c.StartupProbe != nil},
 		{"lifecycle", c.Lifecycle != nil},
-		{"resources", len(c.Resources.Limits)+len(c.Resources.Requests) > 0},
 	} {
 		if f.used {
-			errs = append(errs, field.Forbidden(at.Child(f.name), "cannot be set for an Ephemeral Container"))
+			errs = append(errs, field.Forbidden(at.Child(f.name), forbidden))
 		}
 	}
-	if c.TargetContainerName == "" {
-		return errs
-	}
-	for _, list := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
-		for _, other := range list {
-			if other.Name == c.TargetContainerName {
-				return errs
-			}
+	for i, m := range c.VolumeMounts {
+		if m.SubPath != "" {
+			errs = append(errs, field.Forbidden(at.Child("volumeMounts").Index(i).Child("subPath"), forbidden))
+		}
+		if m.SubPathExpr != "" {
+			errs = append(errs, field.Forbidden(at.Child("volumeMounts").Index(i).Child("subPathExpr"), forbidden))
 		}
 	}
-	return append(errs, field.NotFound(at.Child("targetContainerName"), c.TargetContainerName))
+	return errs
 }
 
 func validateEphemeralChange(now, old []corev1.EphemeralContainer, path *field.Path) field.ErrorList {
@@ -78,9 +96,9 @@ func validateEphemeralChange(now, old []corev1.EphemeralContainer, path *field.P
 		after, ok := have[c.Name]
 		switch {
 		case !ok:
-			errs = append(errs, field.Forbidden(path, "existing ephemeral containers \""+c.Name+"\" may not be removed\n"))
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be removed\n", c.Name)))
 		case !equality.Semantic.DeepEqual(c, after):
-			errs = append(errs, field.Forbidden(path, "existing ephemeral containers \""+c.Name+"\" may not be changed\n"))
+			errs = append(errs, field.Forbidden(path, fmt.Sprintf("existing ephemeral containers %q may not be changed\n%v", c.Name, diff.Diff(internalForm{c}, internalForm{after}))))
 		}
 	}
 	return errs

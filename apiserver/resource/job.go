@@ -12,11 +12,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -75,99 +75,192 @@ func prepareJob(j, old *batchv1.Job) {
 		return
 	}
 	inherits := len(j.Labels) == 0
-	if !*j.Spec.ManualSelector && j.Spec.Selector == nil {
-		template := maps.Clone(j.Spec.Template.Labels)
-		if template == nil {
-			template = map[string]string{}
-		}
-		uid := string(j.UID)
-		template["controller-uid"], template[batchv1.ControllerUidLabel] = uid, uid
-		template["job-name"], template[batchv1.JobNameLabel] = j.Name, j.Name
+	if !*j.Spec.ManualSelector {
+		template := generatedLabels(j)
+		maps.Copy(template, j.Spec.Template.Labels) // what the user has set is looked at later
 		j.Spec.Template.Labels = template
-		j.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: uid}}
+		setPtr(&j.Spec.Selector, metav1.LabelSelector{})
+		selected := map[string]string{batchv1.ControllerUidLabel: string(j.UID)}
+		maps.Copy(selected, j.Spec.Selector.MatchLabels)
+		j.Spec.Selector.MatchLabels = selected
 	}
 	if inherits {
 		j.Labels = maps.Clone(j.Spec.Template.Labels)
 	}
 }
 
+// generatedLabels are on a job's pods; the two without a domain are of old.
+func generatedLabels(j *batchv1.Job) map[string]string {
+	uid := string(j.UID)
+	return map[string]string{"controller-uid": uid, batchv1.ControllerUidLabel: uid, "job-name": j.Name, batchv1.JobNameLabel: j.Name}
+}
+
+// validateJob tells the mistakes of a changed job twice, as upstream does: once
+// as a job's and once as a change's.
 func validateJob(j, old *batchv1.Job) field.ErrorList {
-	errs := append(validateJobNumbers(&j.Spec), validateJobPolicies(&j.Spec)...)
-	errs = append(errs, validateJobSelector(j)...)
-	t := &j.Spec.Template
-	errs = append(errs, validateLabels(t.Labels, specPath.Child("template", "metadata", "labels"))...)
-	errs = append(errs, validatePodSpec(&t.Spec, specPath.Child("template", "spec"))...)
-	if p := t.Spec.RestartPolicy; p != corev1.RestartPolicyOnFailure && p != corev1.RestartPolicyNever {
-		errs = append(errs, field.Required(specPath.Child("template", "spec", "restartPolicy"), fmt.Sprintf("valid values: %q, %q", corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)))
+	errs := append(validateGeneratedSelector(j), validateJobSpec(j)...)
+	if c := j.Spec.Completions; *j.Spec.CompletionMode == batchv1.IndexedCompletion && c != nil && *c > 0 {
+		// The pods' hostnames are the job's name and an index.
+		if last := fmt.Sprintf("%s-%d", j.Name, *c-1); len(validation.IsDNS1123Label(last)) > 0 {
+			errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), j.Name, "will not able to create pod with invalid DNS label: "+last))
+		}
 	}
 	if old != nil {
+		errs = append(errs, validateJobSpec(j)...)
 		errs = append(errs, validateJobChange(j, old)...)
 	}
 	return errs
 }
 
-func validateJobNumbers(s *batchv1.JobSpec) field.ErrorList {
-	var errs field.ErrorList
-	for _, n := range []struct {
-		name  string
-		value *int32
-	}{
-		{"parallelism", s.Parallelism},
-		{"completions", s.Completions},
-		{"backoffLimit", s.BackoffLimit},
-		{"ttlSecondsAfterFinished", s.TTLSecondsAfterFinished},
-		{"backoffLimitPerIndex", s.BackoffLimitPerIndex},
-		{"maxFailedIndexes", s.MaxFailedIndexes},
-	} {
-		if n.value != nil {
-			errs = append(errs, notNegative(int64(*n.value), specPath.Child(n.name))...)
-		}
+func validateJobSpec(j *batchv1.Job) field.ErrorList {
+	errs := append(validateJobNumbers(&j.Spec), validateJobPolicies(&j.Spec)...)
+	errs = append(errs, validatePodTemplate(&j.Spec.Template)...)
+	errs = append(errs, validateJobRestart(&j.Spec, templatePath.Child("spec", "restartPolicy"))...)
+	path := specPath.Child("selector")
+	if j.Spec.Selector == nil {
+		errs = append(errs, field.Required(path, ""))
+	} else {
+		errs = append(errs, validateSelector(j.Spec.Selector, path)...)
 	}
-	if s.ActiveDeadlineSeconds != nil {
-		errs = append(errs, notNegative(*s.ActiveDeadlineSeconds, specPath.Child("activeDeadlineSeconds"))...)
-	}
-	switch *s.CompletionMode {
-	case batchv1.NonIndexedCompletion:
-	case batchv1.IndexedCompletion:
-		if s.Completions == nil {
-			errs = append(errs, field.Required(specPath.Child("completions"), fmt.Sprintf("when completion mode is %s", batchv1.IndexedCompletion)))
-		}
-	default:
-		errs = append(errs, field.NotSupported(specPath.Child("completionMode"), *s.CompletionMode, []batchv1.CompletionMode{batchv1.IndexedCompletion, batchv1.NonIndexedCompletion}))
+	if parsed, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !parsed.Matches(labels.Set(j.Spec.Template.Labels)) {
+		errs = append(errs, field.Invalid(templatePath.Child("metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`"))
 	}
 	return errs
 }
 
-func validateJobSelector(j *batchv1.Job) field.ErrorList {
-	path := specPath.Child("selector")
-	if j.Spec.Selector == nil {
-		return field.ErrorList{field.Required(path, "")}
+func validateJobRestart(s *batchv1.JobSpec, path *field.Path) field.ErrorList {
+	const never, onFailure = corev1.RestartPolicyNever, corev1.RestartPolicyOnFailure
+	switch p := s.Template.Spec.RestartPolicy; {
+	case p == corev1.RestartPolicyAlways || p == "":
+		return field.ErrorList{field.Required(path, fmt.Sprintf("valid values: %q, %q", onFailure, never))}
+	case p != onFailure && p != never:
+		return field.ErrorList{field.NotSupported(path, p, []corev1.RestartPolicy{onFailure, never})}
+	case p != never && s.PodFailurePolicy != nil:
+		return field.ErrorList{field.Invalid(path, p, fmt.Sprintf("only %q is supported when podFailurePolicy is specified", never))}
 	}
-	errs := metav1validation.ValidateLabelSelector(j.Spec.Selector, metav1validation.LabelSelectorValidationOptions{}, path)
-	if !*j.Spec.ManualSelector && j.Spec.Selector.MatchLabels[batchv1.ControllerUidLabel] != string(j.UID) {
-		errs = append(errs, field.Invalid(path, j.Spec.Selector, "`selector` not auto-generated"))
+	return nil
+}
+
+func validateJobNumbers(s *batchv1.JobSpec) field.ErrorList {
+	var errs field.ErrorList
+	number := func(name string, value *int32) {
+		if value != nil {
+			errs = append(errs, notNegative(int64(*value), specPath.Child(name))...)
+		}
 	}
-	if parsed, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !parsed.Matches(labels.Set(j.Spec.Template.Labels)) {
-		errs = append(errs, field.Invalid(specPath.Child("template", "metadata", "labels"), j.Spec.Template.Labels, "`selector` does not match template `labels`"))
+	number("parallelism", s.Parallelism)
+	number("completions", s.Completions)
+	if s.ActiveDeadlineSeconds != nil {
+		errs = append(errs, notNegative(*s.ActiveDeadlineSeconds, specPath.Child("activeDeadlineSeconds"))...)
+	}
+	number("backoffLimit", s.BackoffLimit)
+	number("ttlSecondsAfterFinished", s.TTLSecondsAfterFinished)
+	number("backoffLimitPerIndex", s.BackoffLimitPerIndex)
+	number("maxFailedIndexes", s.MaxFailedIndexes)
+	if s.MaxFailedIndexes != nil && s.BackoffLimitPerIndex == nil {
+		errs = append(errs, field.Required(specPath.Child("backoffLimitPerIndex"), "when maxFailedIndexes is specified"))
+	}
+	if by := s.ManagedBy; by != nil {
+		errs = append(errs, validation.IsDomainPrefixedPath(specPath.Child("managedBy"), *by)...)
+		if len(*by) > 63 {
+			errs = append(errs, field.TooLong(specPath.Child("managedBy"), "", 63))
+		}
+	}
+	switch *s.CompletionMode {
+	case batchv1.NonIndexedCompletion:
+		return append(errs, validateUnindexed(s)...)
+	case batchv1.IndexedCompletion:
+		return append(errs, validateIndexed(s)...)
+	}
+	return append(errs, field.NotSupported(specPath.Child("completionMode"), *s.CompletionMode, []batchv1.CompletionMode{batchv1.NonIndexedCompletion, batchv1.IndexedCompletion}))
+}
+
+// validateGeneratedSelector: the selector is the job's UID, unless the user says
+// that he knows better.
+func validateGeneratedSelector(j *batchv1.Job) field.ErrorList {
+	if *j.Spec.ManualSelector || j.Spec.Selector == nil {
+		return nil
+	}
+	var errs field.ErrorList
+	own := generatedLabels(j)
+	at := templatePath.Child("metadata", "labels")
+	for _, key := range []string{"controller-uid", "job-name", batchv1.ControllerUidLabel, batchv1.JobNameLabel} {
+		switch have, ok := j.Spec.Template.Labels[key]; {
+		case !ok:
+			errs = append(errs, field.Required(at.Key(key), fmt.Sprintf("must be '%s'", own[key])))
+		case have != own[key]:
+			errs = append(errs, field.Invalid(at.Key(key), j.Spec.Template.Labels, fmt.Sprintf("must be '%s'", own[key])))
+		}
+	}
+	if parsed, err := metav1.LabelSelectorAsSelector(j.Spec.Selector); err == nil && !parsed.Matches(labels.Set(own)) {
+		errs = append(errs, field.Invalid(specPath.Child("selector"), j.Spec.Selector, "`selector` not auto-generated"))
 	}
 	return errs
 }
 
 func validateJobChange(j, old *batchv1.Job) field.ErrorList {
-	errs := apivalidation.ValidateImmutableField(j.Spec.Selector, old.Spec.Selector, specPath.Child("selector"))
-	if (!*j.Spec.Suspend || old.Status.StartTime != nil) && !equality.Semantic.DeepEqual(j.Spec.Template, old.Spec.Template) {
-		errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.Template, old.Spec.Template, specPath.Child("template"))...)
-	}
+	errs := validateCompletionsChange(&j.Spec, &old.Spec, specPath.Child("completions"))
+	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.Selector, old.Spec.Selector, specPath.Child("selector"))...)
+	errs = append(errs, validateJobTemplateChange(j, old)...)
 	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.CompletionMode, old.Spec.CompletionMode, specPath.Child("completionMode"))...)
-	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, specPath.Child("podFailurePolicy"))...)
+	errs = append(errs, immutable(j.Spec.PodFailurePolicy, old.Spec.PodFailurePolicy, specPath.Child("podFailurePolicy"))...)
 	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.BackoffLimitPerIndex, old.Spec.BackoffLimitPerIndex, specPath.Child("backoffLimitPerIndex"))...)
 	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.ManagedBy, old.Spec.ManagedBy, specPath.Child("managedBy"))...)
-	errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, specPath.Child("successPolicy"))...)
-	elastic := *j.Spec.CompletionMode == batchv1.IndexedCompletion && equality.Semantic.DeepEqual(j.Spec.Completions, j.Spec.Parallelism)
-	if !elastic {
-		errs = append(errs, apivalidation.ValidateImmutableField(j.Spec.Completions, old.Spec.Completions, specPath.Child("completions"))...)
+	return append(errs, immutable(j.Spec.SuccessPolicy, old.Spec.SuccessPolicy, specPath.Child("successPolicy"))...)
+}
+
+// immutable is apimachinery's ValidateImmutableField, and shows the value as
+// upstream's internal type has it.
+func immutable(now, old any, path *field.Path) field.ErrorList {
+	if equality.Semantic.DeepEqual(now, old) {
+		return nil
 	}
-	return errs
+	return field.ErrorList{field.Invalid(path, internalForm{now}, apivalidation.FieldImmutableErrorMsg)}
+}
+
+// validateCompletionsChange: an indexed job may grow and shrink, pods and
+// completions together.
+func validateCompletionsChange(s, old *batchv1.JobSpec, path *field.Path) field.ErrorList {
+	if *s.CompletionMode != batchv1.IndexedCompletion {
+		return apivalidation.ValidateImmutableField(s.Completions, old.Completions, path)
+	}
+	if s.Completions == nil || *s.Completions == *s.Parallelism || equality.Semantic.DeepEqual(s.Completions, old.Completions) {
+		return nil
+	}
+	return field.ErrorList{field.Invalid(path, *s.Completions, "can only be modified in tandem with spec.parallelism")}
+}
+
+// validateJobTemplateChange: while a suspended job has no pods, it may be
+// directed to other nodes (as Kueue does) and be given other resources.
+func validateJobTemplateChange(j, old *batchv1.Job) field.ErrorList {
+	started := old.Status.StartTime != nil && !jobHas(old, batchv1.JobSuspended)
+	if !*old.Spec.Suspend || started || old.Status.Active > 0 {
+		return immutable(j.Spec.Template, old.Spec.Template, templatePath)
+	}
+	now, before := &j.Spec.Template.Spec, old.Spec.Template.Spec.DeepCopy()
+	before.NodeSelector, before.Tolerations, before.SchedulingGates = now.NodeSelector, now.Tolerations, now.SchedulingGates
+	var directed *corev1.NodeAffinity
+	if now.Affinity != nil {
+		directed = now.Affinity.NodeAffinity
+	}
+	if before.Affinity == nil {
+		before.Affinity = &corev1.Affinity{}
+	}
+	before.Affinity.NodeAffinity = directed
+	if now.Affinity == nil && *before.Affinity == (corev1.Affinity{}) {
+		before.Affinity = nil
+	}
+	sameResources(now.Containers, before.Containers)
+	sameResources(now.InitContainers, before.InitContainers)
+	return immutable(*now, *before, specPath.Child("template.spec"))
+}
+
+func sameResources(now, before []corev1.Container) {
+	for i := range before {
+		if len(now) == len(before) && now[i].Name == before[i].Name {
+			before[i].Resources = now[i].Resources
+		}
+	}
 }
 
 func jobHas(j *batchv1.Job, kind batchv1.JobConditionType) bool {

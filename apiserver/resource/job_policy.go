@@ -8,6 +8,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -28,50 +29,67 @@ func defaultFailurePolicy(policy *batchv1.PodFailurePolicy) {
 }
 
 // validateJobPolicies: what ends a job early, or makes failures count
-// differently, needs pods that are not restarted in place, and mostly indexes.
+// differently.
 func validateJobPolicies(s *batchv1.JobSpec) field.ErrorList {
 	var errs field.ErrorList
-	restart := s.Template.Spec.RestartPolicy
 	replacement := []batchv1.PodReplacementPolicy{batchv1.Failed, batchv1.TerminatingOrFailed}
 	if s.PodFailurePolicy != nil {
 		replacement = replacement[:1]
-		if restart != corev1.RestartPolicyNever {
-			errs = append(errs, field.Invalid(specPath.Child("template", "spec", "restartPolicy"), restart, fmt.Sprintf("only %q is supported when podFailurePolicy is specified", corev1.RestartPolicyNever)))
-		}
 		errs = append(errs, validateFailurePolicy(s, specPath.Child("podFailurePolicy", "rules"))...)
 	}
-	if !slices.Contains(replacement, *s.PodReplacementPolicy) {
-		errs = append(errs, field.NotSupported(specPath.Child("podReplacementPolicy"), *s.PodReplacementPolicy, replacement))
-	}
-	indexed := *s.CompletionMode == batchv1.IndexedCompletion
-	if s.SuccessPolicy != nil {
-		if !indexed {
-			errs = append(errs, field.Invalid(specPath.Child("successPolicy"), *s.SuccessPolicy, "requires indexed completion mode"))
+	if path := specPath.Child("successPolicy"); s.SuccessPolicy != nil {
+		if *s.CompletionMode != batchv1.IndexedCompletion {
+			errs = append(errs, field.Invalid(path, internalForm{s.SuccessPolicy}, "requires indexed completion mode"))
 		} else {
-			errs = append(errs, validateSuccessPolicy(s, specPath.Child("successPolicy", "rules"))...)
+			errs = append(errs, validateSuccessPolicy(s, path.Child("rules"))...)
 		}
 	}
-	return append(errs, validateIndexLimits(s, indexed)...)
+	return append(errs, oneOf(s.PodReplacementPolicy, specPath.Child("podReplacementPolicy"), replacement...)...)
 }
 
-func validateIndexLimits(s *batchv1.JobSpec, indexed bool) field.ErrorList {
+// validateUnindexed: without indexes nothing counts per index.
+func validateUnindexed(s *batchv1.JobSpec) field.ErrorList {
 	var errs field.ErrorList
-	perIndex, most := specPath.Child("backoffLimitPerIndex"), specPath.Child("maxFailedIndexes")
-	if s.BackoffLimitPerIndex != nil {
-		if !indexed {
-			errs = append(errs, field.Invalid(perIndex, *s.BackoffLimitPerIndex, "requires indexed completion mode"))
-		}
-		if restart := s.Template.Spec.RestartPolicy; restart != corev1.RestartPolicyNever {
-			errs = append(errs, field.Invalid(specPath.Child("template", "spec", "restartPolicy"), restart, fmt.Sprintf("only %q is supported when backoffLimitPerIndex is specified", corev1.RestartPolicyNever)))
-		}
+	if n := s.BackoffLimitPerIndex; n != nil {
+		errs = append(errs, field.Invalid(specPath.Child("backoffLimitPerIndex"), *n, "requires indexed completion mode"))
 	}
-	if s.MaxFailedIndexes != nil {
-		if s.BackoffLimitPerIndex == nil {
-			errs = append(errs, field.Required(perIndex, "when maxFailedIndexes is specified"))
-		}
-		if s.Completions != nil && *s.MaxFailedIndexes > *s.Completions {
-			errs = append(errs, field.Invalid(most, *s.MaxFailedIndexes, "must be less than or equal to completions"))
-		}
+	if n := s.MaxFailedIndexes; n != nil {
+		errs = append(errs, field.Invalid(specPath.Child("maxFailedIndexes"), *n, "requires indexed completion mode"))
+	}
+	return errs
+}
+
+// validateIndexed keeps the lists of indexes in the status short: beyond 100000
+// completions, fewer pods run and fewer fail at a time.
+func validateIndexed(s *batchv1.JobSpec) field.ErrorList {
+	const many, few = 100_000, 10_000
+	var errs field.ErrorList
+	most, parallel := specPath.Child("maxFailedIndexes"), specPath.Child("parallelism")
+	if s.Completions == nil {
+		errs = append(errs, field.Required(specPath.Child("completions"), fmt.Sprintf("when completion mode is %s", batchv1.IndexedCompletion)))
+	}
+	if *s.Parallelism > many {
+		errs = append(errs, field.Invalid(parallel, *s.Parallelism, fmt.Sprintf("must be less than or equal to %d when completion mode is %s", many, batchv1.IndexedCompletion)))
+	}
+	failed := s.MaxFailedIndexes
+	if failed != nil && s.Completions != nil && *failed > *s.Completions {
+		errs = append(errs, field.Invalid(most, *failed, "must be less than or equal to completions"))
+	}
+	if failed != nil && *failed > many {
+		errs = append(errs, field.Invalid(most, *failed, fmt.Sprintf("must be less than or equal to %d", many)))
+	}
+	if s.Completions == nil || *s.Completions <= many || s.BackoffLimitPerIndex == nil {
+		return errs
+	}
+	tooMany := fmt.Sprintf("must be less than or equal to %d when completions are above %d and used with backoff limit per index", few, many)
+	if failed == nil {
+		errs = append(errs, field.Required(most, fmt.Sprintf("must be specified when completions is above %d", many)))
+	}
+	if *s.Parallelism > few {
+		errs = append(errs, field.Invalid(parallel, *s.Parallelism, tooMany))
+	}
+	if failed != nil && *failed > few {
+		errs = append(errs, field.Invalid(most, *failed, tooMany))
 	}
 	return errs
 }
@@ -92,20 +110,29 @@ func validateFailurePolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList
 		case rule.Action == batchv1.PodFailurePolicyActionFailIndex && s.BackoffLimitPerIndex == nil:
 			errs = append(errs, field.Invalid(at.Child("action"), rule.Action, "requires the backoffLimitPerIndex to be set"))
 		}
-		switch {
-		case rule.OnExitCodes != nil && len(rule.OnPodConditions) > 0:
-			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying both OnExitCodes and OnPodConditions is not supported"))
-		case rule.OnExitCodes == nil && len(rule.OnPodConditions) == 0:
-			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying one of OnExitCodes and OnPodConditions is required"))
-		case rule.OnExitCodes != nil:
+		if rule.OnExitCodes != nil {
 			errs = append(errs, validateExitCodes(rule.OnExitCodes, &s.Template.Spec, at.Child("onExitCodes"))...)
 		}
-		for j, pattern := range rule.OnPodConditions {
-			statuses := []corev1.ConditionStatus{corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown}
-			if !slices.Contains(statuses, pattern.Status) {
-				errs = append(errs, field.NotSupported(at.Child("onPodConditions").Index(j).Child("status"), pattern.Status, statuses))
-			}
+		errs = append(errs, validatePolicyConditions(rule.OnPodConditions, at.Child("onPodConditions"))...)
+		switch codes, conditions := rule.OnExitCodes != nil, len(rule.OnPodConditions) > 0; {
+		case codes && conditions:
+			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying both OnExitCodes and OnPodConditions is not supported"))
+		case !codes && !conditions:
+			errs = append(errs, field.Invalid(at, field.OmitValueType{}, "specifying one of OnExitCodes and OnPodConditions is required"))
 		}
+	}
+	return errs
+}
+
+func validatePolicyConditions(patterns []batchv1.PodFailurePolicyOnPodConditionsPattern, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if n := len(patterns); n > maxPolicyRules {
+		errs = append(errs, field.TooMany(path, n, maxPolicyRules))
+	}
+	for i, pattern := range patterns {
+		at := path.Index(i)
+		errs = append(errs, each(at.Child("type"), string(pattern.Type), validation.IsQualifiedName(string(pattern.Type)))...)
+		errs = append(errs, oneOf(&pattern.Status, at.Child("status"), corev1.ConditionFalse, corev1.ConditionTrue, corev1.ConditionUnknown)...)
 	}
 	return errs
 }
@@ -156,24 +183,24 @@ func validateSuccessPolicy(s *batchv1.JobSpec, path *field.Path) field.ErrorList
 		at := path.Index(i)
 		if rule.SucceededCount == nil && rule.SucceededIndexes == nil {
 			errs = append(errs, field.Required(at, "at least one of succeededCount or succeededIndexes must be specified"))
-			continue
 		}
-		most, what := int32(0), "the number of specified completions"
+		completions, indexes := int32(0), int32(0)
 		if s.Completions != nil {
-			most = *s.Completions
+			completions = *s.Completions
 		}
 		if rule.SucceededIndexes != nil {
-			n, err := countIndexes(*rule.SucceededIndexes, most)
-			if err != nil {
+			var err error
+			if indexes, err = countIndexes(*rule.SucceededIndexes, completions); err != nil {
 				errs = append(errs, field.Invalid(at.Child("succeededIndexes"), *rule.SucceededIndexes, fmt.Sprintf("error parsing succeededIndexes: %v", err)))
-				continue
 			}
-			most, what = n, "the number of indexes in the specified succeededIndexes field"
 		}
-		if count := rule.SucceededCount; count != nil {
-			errs = append(errs, notNegative(int64(*count), at.Child("succeededCount"))...)
-			if *count > most {
-				errs = append(errs, field.Invalid(at.Child("succeededCount"), *count, fmt.Sprintf("must be less than or equal to %d (%s)", most, what)))
+		if count, at := rule.SucceededCount, at.Child("succeededCount"); count != nil {
+			errs = append(errs, notNegative(int64(*count), at)...)
+			if *count > completions {
+				errs = append(errs, field.Invalid(at, *count, fmt.Sprintf("must be less than or equal to %d (the number of specified completions)", completions)))
+			}
+			if rule.SucceededIndexes != nil && *count > indexes {
+				errs = append(errs, field.Invalid(at, *count, fmt.Sprintf("must be less than or equal to %d (the number of indexes in the specified succeededIndexes field)", indexes)))
 			}
 		}
 	}

@@ -38,7 +38,7 @@ var Pod = &Kind{
 		{Name: "portforward", Kind: "PodPortForwardOptions", Verbs: []string{"create", "get"}},
 		proxyThrough("PodProxyOptions"),
 	},
-	CheckPart: map[string]func(obj, old Object) field.ErrorList{"ephemeralcontainers": check(validateEphemeral)},
+	CheckPart: map[string]func(obj, old Object) field.ErrorList{"ephemeralcontainers": check(validateEphemeralPart)},
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Ready", "string"), column("Status", "string"), column("Restarts", "string"), column("Age", "string"),
 		wide("IP", "string"), wide("Node", "string"), wide("Nominated Node", "string"), wide("Readiness Gates", "string"),

@@ -51,10 +51,6 @@ func defaultPodSpec(s *corev1.PodSpec) {
 	for i := range s.Containers {
 		defaultContainer(&s.Containers[i], s.HostNetwork)
 	}
-	for i := range s.TopologySpreadConstraints {
-		setPtr(&s.TopologySpreadConstraints[i].NodeAffinityPolicy, corev1.NodeInclusionPolicyHonor)
-		setPtr(&s.TopologySpreadConstraints[i].NodeTaintsPolicy, corev1.NodeInclusionPolicyIgnore)
-	}
 }
 
 func defaultContainer(c *corev1.Container, hostNetwork bool) {

@@ -2,13 +2,16 @@ package resource
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -54,25 +57,59 @@ func defaultStatefulSet(s *appsv1.StatefulSet) {
 }
 
 func validateStatefulSet(s, old *appsv1.StatefulSet) field.ErrorList {
-	errs := validateReplicas(s.Spec.Replicas)
+	errs := validateStatefulSetSpec(s)
+	if old != nil {
+		errs = append(errs, validateStatefulSetChange(s, old)...)
+	} else if name := s.Spec.ServiceName; name != "" {
+		errs = append(errs, each(specPath.Child("serviceName"), name, validation.IsDNS1123Label(name))...)
+	}
+	return errs
+}
+
+func validateStatefulSetSpec(s *appsv1.StatefulSet) field.ErrorList {
+	var errs field.ErrorList
 	switch policy := s.Spec.PodManagementPolicy; policy {
 	case appsv1.OrderedReadyPodManagement, appsv1.ParallelPodManagement:
 	default:
 		errs = append(errs, field.Invalid(specPath.Child("podManagementPolicy"), policy, "must be 'OrderedReady' or 'Parallel'"))
 	}
 	errs = append(errs, validateStatefulSetStrategy(&s.Spec.UpdateStrategy)...)
+	if p, at := s.Spec.PersistentVolumeClaimRetentionPolicy, specPath.Child("persistentVolumeClaimRetentionPolicy"); p != nil {
+		const retain, remove = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+		errs = append(errs, oneOf(&p.WhenDeleted, at.Child("whenDeleted"), retain, remove)...)
+		errs = append(errs, oneOf(&p.WhenScaled, at.Child("whenScaled"), retain, remove)...)
+	}
+	errs = append(errs, validateReplicas(s.Spec.Replicas)...)
 	errs = append(errs, notNegative(int64(s.Spec.MinReadySeconds), specPath.Child("minReadySeconds"))...)
 	if o := s.Spec.Ordinals; o != nil {
-		errs = append(errs, notNegative(int64(o.Start), specPath.Child("ordinals", "start"))...)
+		errs = append(errs, notNegative(int64(o.Start), specPath.Child("ordinals.start"))...)
 	}
-	errs = append(errs, validateTemplate("statefulset", s.Spec.Selector, &s.Spec.Template)...)
-	if t := s.Spec.Template.Spec.ActiveDeadlineSeconds; t != nil {
-		errs = append(errs, field.Forbidden(specPath.Child("template", "spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in StatefulSet is not Supported"))
+	errs = append(errs, validateWorkloadSelector("statefulset", s.Spec.Selector)...)
+	return append(errs, validateStatefulSetTemplate(s)...)
+}
+
+// validateStatefulSetTemplate leaves out what the controller fills in for each
+// pod: hostname, subdomain, and the volumes of its claims.
+func validateStatefulSetTemplate(s *appsv1.StatefulSet) field.ErrorList {
+	selector, err := metav1.LabelSelectorAsSelector(s.Spec.Selector)
+	if err != nil {
+		return append(field.ErrorList{field.Invalid(specPath.Child("selector"), s.Spec.Selector, "")}, validateLasting("StatefulSet", &s.Spec.Template)...)
 	}
-	if old != nil {
-		errs = append(errs, validateStatefulSetChange(s, old)...)
+	var errs field.ErrorList
+	if !selector.Empty() && !selector.Matches(labels.Set(s.Spec.Template.Labels)) {
+		errs = append(errs, field.Invalid(templatePath.Child("metadata", "labels"), s.Spec.Template.Labels, "`selector` does not match template `labels`"))
 	}
-	return errs
+	t := s.Spec.Template.DeepCopy()
+	t.Spec.Hostname, t.Spec.Subdomain = "", ""
+	for _, claim := range s.Spec.VolumeClaimTemplates {
+		t.Spec.Volumes = slices.DeleteFunc(t.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == claim.Name })
+		t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: claim.Name, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim.Name},
+		}})
+	}
+	errs = append(errs, validatePodTemplate(t)...)
+	errs = append(errs, validateTemplateMeta(t)...) // told twice, as upstream does
+	return append(errs, validateLasting("StatefulSet", t)...)
 }
 
 func validateStatefulSetStrategy(s *appsv1.StatefulSetUpdateStrategy) field.ErrorList {
@@ -80,14 +117,14 @@ func validateStatefulSetStrategy(s *appsv1.StatefulSetUpdateStrategy) field.Erro
 	switch s.Type {
 	case appsv1.OnDeleteStatefulSetStrategyType:
 		if s.RollingUpdate != nil {
-			return field.ErrorList{field.Invalid(path.Child("rollingUpdate"), s.RollingUpdate, fmt.Sprintf("only allowed for updateStrategy '%s'", appsv1.RollingUpdateStatefulSetStrategyType))}
+			return field.ErrorList{field.Invalid(path.Child("rollingUpdate"), internalForm{s.RollingUpdate}, fmt.Sprintf("only allowed for updateStrategy '%s'", appsv1.RollingUpdateStatefulSetStrategyType))}
 		}
 	case appsv1.RollingUpdateStatefulSetStrategyType:
 		if s.RollingUpdate != nil && s.RollingUpdate.Partition != nil {
 			return notNegative(int64(*s.RollingUpdate.Partition), path.Child("rollingUpdate", "partition"))
 		}
 	default:
-		return field.ErrorList{field.Invalid(path, s, fmt.Sprintf("must be '%s' or '%s'", appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType))}
+		return field.ErrorList{field.Invalid(path, internalForm{s}, fmt.Sprintf("must be '%s' or '%s'", appsv1.RollingUpdateStatefulSetStrategyType, appsv1.OnDeleteStatefulSetStrategyType))}
 	}
 	return nil
 }
