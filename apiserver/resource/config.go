@@ -167,8 +167,9 @@ var IPAddress = &Kind{
 	New:      func() Object { return &networkingv1.IPAddress{} },
 	NewList:  func() runtime.Object { return &networkingv1.IPAddressList{} },
 	NameRule: nameIsIP,
-	Columns:  []metav1.TableColumnDefinition{column("Name", "string"), column("ParentRef", "string")},
-	Row: row(func(ip *networkingv1.IPAddress, _ time.Time) []any {
+	// Rows have the age too, which has no column; upstream's are so.
+	Columns: []metav1.TableColumnDefinition{column("Name", "string"), column("ParentRef", "string")},
+	Row: row(func(ip *networkingv1.IPAddress, now time.Time) []any {
 		parent := "<none>"
 		if r := ip.Spec.ParentRef; r != nil {
 			parent = r.Resource + "/" + r.Namespace + "/" + r.Name
@@ -176,7 +177,7 @@ var IPAddress = &Kind{
 				parent = r.Resource + "." + r.Group + "/" + r.Namespace + "/" + r.Name
 			}
 		}
-		return []any{ip.Name, parent}
+		return []any{ip.Name, parent, created(ip, now)}
 	}),
 }
 

@@ -51,7 +51,13 @@ func (k *Kind) TableColumns() []metav1.TableColumnDefinition {
 	if k.Row == nil {
 		return defaultColumns
 	}
-	return k.Columns
+	columns := slices.Clone(k.Columns)
+	for i := range columns {
+		if text := columnTexts[k.Plural][columns[i].Name]; text != "" {
+			columns[i].Description = text
+		}
+	}
+	return columns
 }
 
 // TableRow is one object's line.
