@@ -3,8 +3,6 @@ package iptables
 import (
 	"context"
 	"net/netip"
-	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -34,7 +32,7 @@ func testMode(name string, family corev1.IPFamily, tool iptables.Tool) proxytest
 		},
 		Rules: func(t *testing.T) string {
 			t.Helper()
-			return normalise(saved(t, tool))
+			return proxytest.NormaliseIPTables(saved(t, tool))
 		},
 	}
 }
@@ -89,69 +87,4 @@ func saved(t *testing.T, tool iptables.Tool) string {
 		all.Write(saved)
 	}
 	return all.String()
-}
-
-// dispatchChains have no order of their own: kube-proxy writes their rules as
-// its map of Services comes.
-var dispatchChains = []string{"KUBE-SERVICES", "KUBE-NODEPORTS", "KUBE-EXTERNAL-SERVICES", "KUBE-PROXY-FIREWALL"}
-
-// normalise makes the output of iptables-save comparable: only what has to do
-// with KUBE- chains, chains by name, dispatch chains by Service.
-func normalise(saved string) string {
-	var out strings.Builder
-	for table := range strings.SplitSeq(saved, "COMMIT\n") {
-		var name string
-		chains, rules := []string{}, map[string][]string{}
-		for line := range strings.Lines(table) {
-			line = strings.TrimRight(line, "\n")
-			switch {
-			case strings.HasPrefix(line, "*"):
-				name = line
-			case strings.HasPrefix(line, ":KUBE-"):
-				chains = append(chains, strings.Fields(line)[0]+" - [0:0]")
-			case strings.HasPrefix(line, "-A "):
-				chain := strings.Fields(line)[1]
-				if strings.HasPrefix(chain, "KUBE-") || regexp.MustCompile(`-[jg] KUBE-`).MatchString(line) {
-					rules[chain] = append(rules[chain], line)
-				}
-			}
-		}
-		if len(chains) == 0 && len(rules) == 0 {
-			continue
-		}
-		slices.Sort(chains)
-		out.WriteString(name + "\n" + strings.Join(chains, "\n") + "\n")
-		for _, chain := range sortedKeys(rules) {
-			if slices.Contains(dispatchChains, chain) {
-				sortDispatch(rules[chain])
-			}
-			out.WriteString(strings.Join(rules[chain], "\n") + "\n")
-		}
-		out.WriteString("COMMIT\n")
-	}
-	return out.String()
-}
-
-func sortedKeys(m map[string][]string) []string {
-	keys := []string{}
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-var firstWord = regexp.MustCompile(`--comment "?([^" ]+)`)
-
-func sortDispatch(rules []string) {
-	key := func(rule string) string {
-		if strings.Contains(rule, "-j KUBE-NODEPORTS") {
-			return "\xff" // stays last
-		}
-		if m := firstWord.FindStringSubmatch(rule); m != nil {
-			return m[1]
-		}
-		return ""
-	}
-	slices.SortStableFunc(rules, func(a, b string) int { return strings.Compare(key(a), key(b)) })
 }

@@ -48,7 +48,7 @@ func TestSituationsLegacy(t *testing.T) {
 		},
 		Rules: func(t *testing.T) string {
 			t.Helper()
-			return normalise(saved(t, iptables.IPv4))
+			return proxytest.NormaliseIPTables(saved(t, iptables.IPv4))
 		},
 	}.TestSituations(t)
 }
@@ -59,7 +59,7 @@ func TestSituationsLegacy(t *testing.T) {
 func TestBadStateIsMended(t *testing.T) {
 	clean := newNode(t, []string{"--cluster-cidr=10.244.0.0/16"})
 	clean.sync(t, service("10.244.1.3"))
-	want := normalise(clean.saved(t))
+	want := proxytest.NormaliseIPTables(clean.saved(t))
 
 	node := newNode(t, []string{"--cluster-cidr=10.244.0.0/16"})
 	const text = `*nat
@@ -83,7 +83,7 @@ COMMIT
 		t.Fatal(err)
 	}
 	node.sync(t, service("10.244.1.3"))
-	if got := normalise(node.saved(t)); got != want {
+	if got := proxytest.NormaliseIPTables(node.saved(t)); got != want {
 		t.Errorf("the rules are\n%s\nwant\n%s", got, want)
 	}
 	for _, foreign := range []string{"-A PREROUTING -s 10.1.1.1/32 -j MINE", "-A POSTROUTING -s 10.1.1.1/32 -j MINE", "-A FORWARD -s 10.1.1.2/32 -j DROP", ":MINE "} {

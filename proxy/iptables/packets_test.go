@@ -175,7 +175,7 @@ func TestAChangeWritesOnlyWhatChanged(t *testing.T) {
 func TestFlushedRulesAreNoticed(t *testing.T) {
 	node := newNode(t, []string{"--cluster-cidr=10.244.0.0/16"})
 	node.sync(t, service("10.244.1.3"))
-	want := normalise(node.saved(t))
+	want := proxytest.NormaliseIPTables(node.saved(t))
 	if intact, err := node.backend.Check(context.Background()); err != nil || !intact {
 		t.Fatalf("right after a sync: %v, %v", intact, err)
 	}
@@ -185,7 +185,7 @@ func TestFlushedRulesAreNoticed(t *testing.T) {
 		t.Fatalf("after a flush: %v, %v", intact, err)
 	}
 	node.sync(t, service("10.244.1.3"))
-	if got := normalise(node.saved(t)); got != want {
+	if got := proxytest.NormaliseIPTables(node.saved(t)); got != want {
 		t.Errorf("the rules did not come back:\n%s", got)
 	}
 }

@@ -2,9 +2,6 @@ package nftables
 
 import (
 	"net/netip"
-	"regexp"
-	"slices"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -48,50 +45,8 @@ func newBackend(f corev1.IPFamily, flags proxytest.Flags) *Backend {
 	return New(cfg)
 }
 
-// ruleset is `nft list ruleset`, made comparable: sets, maps and chains by kind
-// and name, elements in order.
+// ruleset is `nft list ruleset`, made comparable.
 func ruleset(t *testing.T, f family) string {
 	t.Helper()
-	var head, blocks []string
-	var block strings.Builder
-	for line := range strings.Lines(nstest.Run(t, "nft", "list", "table", f.ip, table)) {
-		switch {
-		case block.Len() > 0:
-			block.WriteString(line)
-			if line == "\t}\n" {
-				blocks = append(blocks, normaliseBlock(block.String()))
-				block.Reset()
-			}
-		case blockStart.MatchString(line):
-			block.WriteString(line)
-		case strings.TrimSpace(line) != "" && line != "}\n":
-			head = append(head, line)
-		}
-	}
-	slices.SortFunc(blocks, func(a, b string) int { return strings.Compare(blockKey(a), blockKey(b)) })
-	return strings.Join(head, "") + strings.Join(blocks, "\n") + "}\n"
-}
-
-var (
-	blockStart = regexp.MustCompile(`^\t(set|map|chain) (\S+)`)
-	elements   = regexp.MustCompile(`(?s)\t\telements = \{(.*?)\}\n`)
-	spaces     = regexp.MustCompile(`\s+`)
-)
-
-func blockKey(block string) string {
-	m := blockStart.FindStringSubmatch(block)
-	return map[string]string{"set": "0", "map": "1", "chain": "3"}[m[1]] + m[2]
-}
-
-func normaliseBlock(block string) string {
-	m := elements.FindStringSubmatch(block)
-	if m == nil || strings.HasPrefix(block, "\tchain") {
-		return block
-	}
-	var list []string
-	for element := range strings.SplitSeq(m[1], ",") {
-		list = append(list, spaces.ReplaceAllString(strings.TrimSpace(element), " "))
-	}
-	slices.Sort(list)
-	return strings.Replace(block, m[0], "\t\telements = { "+strings.Join(list, ",\n\t\t\t     ")+" }\n", 1)
+	return proxytest.NormaliseNFTables(nstest.Run(t, "nft", "list", "table", f.ip, table))
 }
