@@ -243,6 +243,19 @@ func TestServiceTypeChanges(t *testing.T) {
 	if svc.Spec.ClusterIP == "" || svc.Spec.Ports[0].NodePort == 0 {
 		t.Errorf("to LoadBalancer: %+v", svc.Spec)
 	}
+	balanced := svc.DeepCopy()
+	balanced.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "203.0.113.5"}}
+	if svc, err = api.UpdateStatus(t.Context(), balanced, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	change(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
+	if len(svc.Status.LoadBalancer.Ingress) != 0 {
+		t.Errorf("no load balancer any more: %+v", svc.Status)
+	}
+	balanced.ResourceVersion = ""
+	if _, err := api.UpdateStatus(t.Context(), balanced, metav1.UpdateOptions{}); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "may only be used when `spec.type` is 'LoadBalancer'") {
+		t.Errorf("an address of a load balancer that is none: %v", err)
+	}
 }
 
 // What cannot be had is told before what is wrong with the object, as by

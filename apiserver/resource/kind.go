@@ -52,7 +52,7 @@ type Kind struct {
 	// Deprecated is such a warning about the kind itself, given with each answer.
 	Deprecated string
 
-	// CheckPart validates writes through a subresource beside status.
+	// CheckPart validates writes through a subresource.
 	CheckPart map[string]func(obj, old Object) field.ErrorList
 
 	// Settle completes an object before anything is allocated for it, and tells

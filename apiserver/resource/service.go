@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Service is one address for many pods. Its ClusterIP and nodePorts are not
@@ -26,6 +27,7 @@ var Service = &Kind{
 	Settle:         check(settleFamilies),
 	Warn:           warn(warnService),
 	Validate:       check(validateService),
+	CheckPart:      map[string]func(obj, old Object) field.ErrorList{"status": check(validateServiceStatus)},
 	NameRule:       apivalidation.NameIsDNSLabel,
 	Fields:         selectable(serviceFields),
 	Status:         true,

@@ -61,6 +61,42 @@ func validateServiceChange(s, old *corev1.Service) field.ErrorList {
 	return errs
 }
 
+// validateServiceStatus checks what a load balancer's controller has written.
+func validateServiceStatus(s, old *corev1.Service) field.ErrorList {
+	path := field.NewPath("status", "loadBalancer", "ingress")
+	if !isBalancer(s) && len(s.Status.LoadBalancer.Ingress) > 0 {
+		return field.ErrorList{field.Forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")}
+	}
+	var errs field.ErrorList
+	var before []string
+	for _, ingress := range old.Status.LoadBalancer.Ingress {
+		before = append(before, ingress.IP)
+	}
+	for i, ingress := range s.Status.LoadBalancer.Ingress {
+		at := path.Index(i)
+		mode := at.Child("ipMode")
+		if ingress.IP != "" {
+			errs = append(errs, validation.IsValidIPForLegacyField(at.Child("ip"), ingress.IP, strictIPs, before)...)
+		}
+		switch {
+		case ingress.IPMode == nil:
+		case ingress.IP == "":
+			errs = append(errs, field.Forbidden(mode, "may not be specified when `ip` is not set"))
+		case *ingress.IPMode != corev1.LoadBalancerIPModeVIP && *ingress.IPMode != corev1.LoadBalancerIPModeProxy:
+			errs = append(errs, field.NotSupported(mode, *ingress.IPMode, []corev1.LoadBalancerIPMode{corev1.LoadBalancerIPModeProxy, corev1.LoadBalancerIPModeVIP}))
+		}
+		if name := ingress.Hostname; name != "" {
+			for _, wrong := range validation.IsDNS1123Subdomain(name) {
+				errs = append(errs, field.Invalid(at.Child("hostname"), name, wrong))
+			}
+			if _, err := netip.ParseAddr(name); err == nil {
+				errs = append(errs, field.Invalid(at.Child("hostname"), name, "must be a DNS name, not an IP address"))
+			}
+		}
+	}
+	return errs
+}
+
 // validateServiceAnnotations: the old name of an annotation may not contradict
 // the new one.
 func validateServiceAnnotations(s *corev1.Service) field.ErrorList {
