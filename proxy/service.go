@@ -144,13 +144,11 @@ func affinity(svc *corev1.Service) time.Duration {
 	return time.Duration(seconds) * time.Second
 }
 
-// loadBalancer reads the addresses in the status. ipMode Proxy means that the
-// load balancer ends connections itself, so its address is not for us. A range of
-// all addresses lets everybody in, as having no ranges does.
+// loadBalancer reads the addresses in the status, whatever type the Service has by
+// now: as long as they stand there, somebody may come to them. ipMode Proxy means
+// that the load balancer ends connections itself, so its address is not for us. A
+// range of all addresses lets everybody in, as having no ranges does.
 func loadBalancer(svc *corev1.Service, family corev1.IPFamily) (ips []netip.Addr, ranges []netip.Prefix) {
-	if svc.Spec.Type != corev1.ServiceTypeLoadBalancer {
-		return nil, nil
-	}
 	for _, ingress := range svc.Status.LoadBalancer.Ingress {
 		if ingress.IPMode != nil && *ingress.IPMode != corev1.LoadBalancerIPModeVIP {
 			continue

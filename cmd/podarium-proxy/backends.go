@@ -60,7 +60,7 @@ func (f *proxyFlags) backend(own proxyFacts) (proxy.Backend, error) {
 	case "nftables":
 		return nftables.New(nftables.Config{
 			Family: own.family, NodeIP: own.node, LocalPods: own.pods, ServiceCIDRs: own.services,
-			MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: own.nodePorts,
+			MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit, NodePortAddresses: f.nftablesNodePorts(own),
 		}), nil
 	case "ipvs":
 		return f.ipvs.backend(ipvs.Config{
@@ -71,6 +71,19 @@ func (f *proxyFlags) backend(own proxyFacts) (proxy.Backend, error) {
 		Family: own.family, NodeIP: own.node, LocalPods: own.pods, MasqueradeAll: f.masqueradeAll, MasqueradeBit: f.masqueradeBit,
 		LocalhostNodePorts: f.localhostNodePorts, NodePortAddresses: own.nodePorts,
 	})
+}
+
+// nftablesNodePorts: without --nodeport-addresses nftables mode takes the primary
+// address of each family. With 192.168.56.0/24 alone, nothing is said about IPv6,
+// and every address of it takes node ports.
+func (f *proxyFlags) nftablesNodePorts(own proxyFacts) []netip.Prefix {
+	if f.nodePortAddresses == "" || len(own.nodePorts) > 0 {
+		return own.nodePorts
+	}
+	if own.family == corev1.IPv6Protocol {
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+	return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
 }
 
 // removeOtherModes leaves the rules of this mode, which carry on while it

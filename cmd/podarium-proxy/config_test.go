@@ -2,12 +2,15 @@ package main
 
 import (
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podarium/podarium/internal/netns/nstest"
 )
@@ -94,6 +97,22 @@ func TestConfigFileIsWrong(t *testing.T) {
 	}
 	if err := f.validate(); err == nil || !strings.Contains(err.Error(), "--pod-bridge-interface") {
 		t.Errorf("%v, want it to miss the name of the bridge", err)
+	}
+}
+
+// TestNodePortsOfTheOtherFamily: in nftables mode a range of IPv4 leaves IPv6 as it
+// is without ranges in all other modes, every address; no flag is another thing.
+func TestNodePortsOfTheOtherFamily(t *testing.T) {
+	own := proxyFacts{family: corev1.IPv6Protocol, node: netip.MustParseAddr("fd00:56::11")}
+	if got := (&proxyFlags{nodePortAddresses: "192.168.56.0/24"}).nftablesNodePorts(own); len(got) != 1 || got[0].String() != "::/0" {
+		t.Errorf("with a range of IPv4: %v", got)
+	}
+	if got := (&proxyFlags{}).nftablesNodePorts(own); len(got) != 0 {
+		t.Errorf("without a range: %v", got)
+	}
+	own.nodePorts = []netip.Prefix{netip.MustParsePrefix("fd00:56::/64")}
+	if got := (&proxyFlags{nodePortAddresses: "fd00:56::/64"}).nftablesNodePorts(own); len(got) != 1 || got[0] != own.nodePorts[0] {
+		t.Errorf("with a range of IPv6: %v", got)
 	}
 }
 
