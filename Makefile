@@ -13,7 +13,7 @@ BIN     := bin
 # bin/cni are the CNI plugins which go.mod names as tools: portmap stands behind hostPort, and the
 # others are what the tests put in place of our own plugin.
 
-.PHONY: help build demo test test-vms test-pure test-netns test-ipvs test-lab lint fmt bench clean setup
+.PHONY: help build demo test test-vms test-pure test-netns test-ipvs test-lab compare lint fmt bench clean setup
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-lab: build ## whole-lab scripts with real kubectl, as root
 
 test-vms: build ## the Vagrant lab on real virtual machines, with systemd and cgroup v2 (half an hour)
 	@scripts/vms/test.sh
+
+compare: build ## our proxy beside the real kube-proxy in random situations (ARGS='-seed 7 -steps 40')
+	@scripts/compare.sh $(ARGS)
 
 lint: ## linters and import rules
 	@scripts/test.sh lint

@@ -12,7 +12,9 @@
 // and tables of its own. Beside the rules stand what the kernel remembers of UDP
 // flows (conntrack.go) and what others ask: whether this node carries Services
 // (health.go), has an endpoint of a load balancer's (healthcheck.go), and how it
-// goes (metrics.go). Package matrix tests all modes with the same packets.
+// goes (metrics.go). Package matrix tests all modes with the same packets, and
+// `make compare` holds iptables and nftables mode against kube-proxy itself, in
+// situations which dice make (package compare).
 //
 // A Service without a selector, its endpoints made by hand, works the same:
 // the proxy knows no pods, only addresses.
