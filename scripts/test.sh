@@ -59,7 +59,25 @@ ipvs() {
   fi
 }
 
-lab() { gotest -timeout 15m ./test/...; }
+# registry brings Debian's docker-registry into bin/, for tests of pulls. It is not installed: the
+# package would start a service on this machine.
+registry() {
+  if command -v docker-registry >/dev/null || [ -x bin/docker-registry ]; then return; fi
+  local dir
+  dir=$(mktemp -d)
+  (
+    cd "$dir"
+    apt-get download -qq docker-registry 2>/dev/null || { apt-get update -qq && apt-get download -qq docker-registry; }
+    dpkg-deb -x docker-registry_*.deb .
+  )
+  install -D "$dir/usr/bin/docker-registry" bin/docker-registry
+  rm -r "$dir"
+}
+
+lab() {
+  registry
+  gotest -timeout 15m ./test/...
+}
 
 if [ $# -gt 0 ]; then
   "$1"

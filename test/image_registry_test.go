@@ -1,10 +1,6 @@
 package test
 
 import (
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,21 +8,23 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
+// reader may log in with the password "secret".
+const reader = "reader:$2b$04$podariumpodariumpodaruYJPpkeqtpXzywGCjiplbzXzsgkHkg/6\n"
+
 // pullFromRegistry: by digest, out of an index for several machines, with a login;
 // and what a pod says of an image that it cannot have.
 func pullFromRegistry(t *testing.T, img v1.Image, kubectl func(...string) string) {
 	t.Helper()
-	host := serveRegistry(t)
+	host, closed := startRegistry(t, ""), startRegistry(t, reader)
 	push := func(repository string, put func(name.Reference) error) string {
 		t.Helper()
-		ref, err := name.ParseReference(host + "/" + repository)
+		ref, err := name.ParseReference(repository)
 		if err == nil {
 			err = put(ref)
 		}
@@ -41,13 +39,13 @@ func pullFromRegistry(t *testing.T, img v1.Image, kubectl func(...string) string
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain := push("open/hello:1", func(r name.Reference) error { return remote.Write(r, img) })
-	private := push("private/hello:1", func(r name.Reference) error { return remote.Write(r, img, login) })
-	arm := push("open/foreign:1", func(r name.Reference) error { return remote.Write(r, foreign) })
-	both := push("open/both:1", func(r name.Reference) error { return remote.WriteIndex(r, indexOf(foreign, img)) })
-	other := push("open/other:1", func(r name.Reference) error { return remote.WriteIndex(r, indexOf(foreign)) })
+	plain := push(host+"/open/hello:1", func(r name.Reference) error { return remote.Write(r, img) })
+	private := push(closed+"/private/hello:1", func(r name.Reference) error { return remote.Write(r, img, login) })
+	arm := push(host+"/open/foreign:1", func(r name.Reference) error { return remote.Write(r, foreign) })
+	both := push(host+"/open/both:1", func(r name.Reference) error { return remote.WriteIndex(r, indexOf(foreign, img)) })
+	other := push(host+"/open/other:1", func(r name.Reference) error { return remote.WriteIndex(r, indexOf(foreign)) })
 
-	kubectl("create", "secret", "docker-registry", "login", "--docker-server="+host, "--docker-username=reader", "--docker-password=secret")
+	kubectl("create", "secret", "docker-registry", "login", "--docker-server="+closed, "--docker-username=reader", "--docker-password=secret")
 	run := func(pod, image string, more ...string) {
 		kubectl(append([]string{"run", pod, "--restart=Never", "--image=" + image}, more...)...)
 	}
@@ -72,28 +70,9 @@ func pullFromRegistry(t *testing.T, img v1.Image, kubectl func(...string) string
 	} {
 		awaitWaiting(t, kubectl, pod, regexp.MustCompile(want))
 	}
-	push("open/late:1", func(r name.Reference) error { return remote.Write(r, img) })
+	push(host+"/open/late:1", func(r name.Reference) error { return remote.Write(r, img) })
 	kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/late", "--timeout=60s")
 	kubectl("delete", "pod", "--all", "--wait=false")
-}
-
-// serveRegistry is a registry on 127.0.0.1 which shows private/… to reader alone.
-func serveRegistry(t *testing.T) string {
-	t.Helper()
-	open := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		user, password, given := r.BasicAuth()
-		// The first question of a client, /v2/, is how it learns that there is a login at all.
-		asks := r.URL.Path == "/v2/" || strings.HasPrefix(r.URL.Path, "/v2/private/")
-		if given && (user != "reader" || password != "secret") || !given && asks {
-			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
-			return
-		}
-		open.ServeHTTP(w, r)
-	}))
-	t.Cleanup(server.Close)
-	return strings.TrimPrefix(server.URL, "http://")
 }
 
 func withArchitecture(t *testing.T, img v1.Image, architecture string) v1.Image {

@@ -1,9 +1,6 @@
 package test
 
 import (
-	"log"
-	"net/http/httptest"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -40,13 +36,7 @@ func TestImages(t *testing.T) {
 	t.Run("registry", func(t *testing.T) { pullFromRegistry(t, img, kubectl) })
 
 	t.Run("pull", func(t *testing.T) {
-		server := httptest.NewServer(registry.New(registry.Logger(log.New(os.Stderr, "", 0))))
-		t.Cleanup(server.Close)
-		address, err := url.Parse(server.URL)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref, err := name.ParseReference(address.Host + "/hello:1")
+		ref, err := name.ParseReference(startRegistry(t, "") + "/hello:1")
 		if err != nil {
 			t.Fatal(err)
 		}
