@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,16 +55,11 @@ func TestImages(t *testing.T) {
 	})
 
 	t.Run("load", func(t *testing.T) {
-		tag, err := name.NewTag("loaded:1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		archive := filepath.Join(t.TempDir(), "loaded.tar")
-		if err := tarball.WriteToFile(archive, tag, img); err != nil {
-			t.Fatal(err)
-		}
-		if out := run(t, home, bin, "image", "load", "--name", lab, archive); !strings.Contains(out, "loaded:1") {
-			t.Errorf("image load says %q", out)
+		archive := saveImage(t, img, "loaded:1", "loaded:2")
+		out := strings.Split(strings.TrimSpace(run(t, home, bin, "image", "load", "--name", lab, archive)), "\n")
+		slices.Sort(out)
+		if want := []string{"loaded docker.io/library/loaded:1", "loaded docker.io/library/loaded:2"}; !slices.Equal(out, want) {
+			t.Errorf("image load says %q, want %q", out, want)
 		}
 		if out := run(t, home, bin, "image", "list", "--name", lab); !strings.Contains(out, "loaded:1") || !strings.Contains(out, "busybox:1") {
 			t.Errorf("image list says:\n%s", out)
@@ -71,6 +67,24 @@ func TestImages(t *testing.T) {
 		kubectl("run", "loaded", "--image=loaded:1", "--restart=Never")
 		kubectl("wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/loaded", "--timeout=30s")
 	})
+}
+
+// saveImage writes an archive as docker save does, with an image under several names.
+func saveImage(t *testing.T, img v1.Image, names ...string) string {
+	t.Helper()
+	tags := map[name.Tag]v1.Image{}
+	for _, ref := range names {
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tags[tag] = img
+	}
+	archive := filepath.Join(t.TempDir(), "saved.tar")
+	if err := tarball.MultiWriteToFile(archive, tags); err != nil {
+		t.Fatal(err)
+	}
+	return archive
 }
 
 // helloImage is the machine's static busybox with something to say.

@@ -25,7 +25,7 @@ const (
 )
 
 // Load brings in the images of a file: an archive of docker save, an OCI archive, or a directory in
-// OCI layout. It returns the names under which they can be used now.
+// OCI layout. It returns all names under which they can be used now.
 func (s *Store) Load(ctx context.Context, file string) ([]string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -107,11 +107,14 @@ func (s *Store) loadDocker(ctx context.Context, file string) ([]string, error) {
 		if err != nil {
 			return loaded, fmt.Errorf("load image %s: %w", entry.RepoTags[0], err)
 		}
-		record, err := s.add(entry.RepoTags, img)
+		if _, err := s.add(entry.RepoTags, img); err != nil {
+			return loaded, err
+		}
+		names, err := normalizeAll(entry.RepoTags)
 		if err != nil {
 			return loaded, err
 		}
-		loaded = append(loaded, record.Ref)
+		loaded = append(loaded, names...)
 	}
 	return loaded, nil
 }

@@ -20,6 +20,18 @@ func Normalize(ref string) (string, error) {
 	return canonical(parsed), nil
 }
 
+func normalizeAll(refs []string) ([]string, error) {
+	names := make([]string, len(refs))
+	for i, ref := range refs {
+		full, err := Normalize(ref)
+		if err != nil {
+			return nil, err
+		}
+		names[i] = full
+	}
+	return names, nil
+}
+
 // Repository is the normalized reference without tag and digest: docker.io/library/busybox.
 func Repository(ref string) (string, error) {
 	parsed, err := parse(ref)

@@ -152,18 +152,14 @@ func (s *Store) add(refs []string, img v1.Image) (Image, error) {
 }
 
 func (s *Store) publish(refs []string, record Image) (string, error) {
-	names := make([]string, len(refs))
-	for i, ref := range refs {
-		full, err := Normalize(ref)
-		if err != nil {
-			return "", err
-		}
-		names[i] = full
+	names, err := normalizeAll(refs)
+	if err != nil {
+		return "", err
 	}
 	if err := writeJSON(s.recordPath(record.Digest), relative(record)); err != nil {
 		return "", fmt.Errorf("write image %s: %w", names[0], err)
 	}
-	err := s.changeIndex(func(index map[string]string) {
+	err = s.changeIndex(func(index map[string]string) {
 		for _, full := range names {
 			index[full] = record.Digest
 		}

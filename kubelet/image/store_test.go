@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -166,11 +167,15 @@ func TestLoadArchives(t *testing.T) {
 	img := testImage(t, []tar.Header{{Name: "a", Typeflag: tar.TypeReg}})
 	dir := t.TempDir()
 	docker := filepath.Join(dir, "docker.tar")
-	tag, err := name.NewTag("example.com/one:v1")
-	if err != nil {
-		t.Fatal(err)
+	tags := map[name.Tag]v1.Image{} // docker save one:v1 one:v2
+	for _, ref := range []string{"example.com/one:v1", "example.com/one:v2"} {
+		tag, err := name.NewTag(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tags[tag] = img
 	}
-	if err := tarball.WriteToFile(docker, tag, img); err != nil {
+	if err := tarball.MultiWriteToFile(docker, tags); err != nil {
 		t.Fatal(err)
 	}
 	oci := filepath.Join(dir, "oci")
@@ -184,18 +189,23 @@ func TestLoadArchives(t *testing.T) {
 	}
 	ociTar := filepath.Join(dir, "oci.tar")
 	archiveDir(t, oci, ociTar)
-	for file, want := range map[string]string{docker: "example.com/one:v1", oci: "example.com/two:v2", ociTar: "example.com/two:v2"} {
+	for file, want := range map[string][]string{
+		docker: {"example.com/one:v1", "example.com/one:v2"}, oci: {"example.com/two:v2"}, ociTar: {"example.com/two:v2"},
+	} {
 		store, err := Open(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
 		refs, err := store.Load(t.Context(), file)
-		if err != nil || len(refs) != 1 || refs[0] != want {
+		slices.Sort(refs) // the archive has them in any order
+		if err != nil || !slices.Equal(refs, want) {
 			t.Errorf("Load(%s) = %v, %v; want %s", file, refs, err, want)
 			continue
 		}
-		if _, err := store.Get(want); err != nil {
-			t.Error(err)
+		for _, ref := range want {
+			if _, err := store.Get(ref); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
