@@ -16,7 +16,7 @@ import (
 
 const imageHelp = `podarium image shows and fills the store of images which a lab's nodes share.
 
-  podarium image list                 what is there
+  podarium image list                 what is there; a pinned image is never removed to free space
   podarium image load FILE            from docker save, an OCI archive or an OCI layout directory
   podarium image pull REF             from a registry
 `
@@ -69,14 +69,18 @@ func imageList(store *image.Store) error {
 		return err
 	}
 	table := tabwriter.NewWriter(os.Stdout, 0, 8, 3, ' ', 0)
-	fmt.Fprintln(table, "IMAGE\tID\tSIZE\tCREATED")
+	fmt.Fprintln(table, "IMAGE\tID\tSIZE\tCREATED\tPINNED")
 	for _, img := range images {
 		created := "-"
 		if !img.Created.IsZero() {
 			created = img.Created.Format(time.DateOnly)
 		}
+		pinned := "-"
+		if img.Pinned {
+			pinned = "yes"
+		}
 		id := strings.TrimPrefix(img.ConfigDigest, "sha256:")
-		fmt.Fprintf(table, "%s\t%.12s\t%.1f MB\t%s\n", img.Ref, id, float64(img.Size)/1e6, created)
+		fmt.Fprintf(table, "%s\t%.12s\t%.1f MB\t%s\t%s\n", img.Ref, id, float64(img.Size)/1e6, created, pinned)
 	}
 	return table.Flush()
 }

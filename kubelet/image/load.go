@@ -25,7 +25,8 @@ const (
 )
 
 // Load brings in the images of a file: an archive of docker save, an OCI archive, or a directory in
-// OCI layout. It returns all names under which they can be used now.
+// OCI layout. It returns all names under which they can be used now. They are pinned: no registry is
+// known that has them.
 func (s *Store) Load(ctx context.Context, file string) ([]string, error) {
 	info, err := os.Stat(file)
 	if err != nil {
@@ -41,11 +42,11 @@ func (s *Store) Load(ctx context.Context, file string) ([]string, error) {
 	if kind == dockerArchive {
 		return s.loadDocker(ctx, file)
 	}
-	dir, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), "oci-")
+	dir, done, err := s.workDir()
 	if err != nil {
 		return nil, fmt.Errorf("load image %s: %w", file, err)
 	}
-	defer os.RemoveAll(dir)
+	defer done()
 	if err := extractLayout(dir, file); err != nil {
 		return nil, fmt.Errorf("load image %s: %w", file, err)
 	}
@@ -107,7 +108,7 @@ func (s *Store) loadDocker(ctx context.Context, file string) ([]string, error) {
 		if err != nil {
 			return loaded, fmt.Errorf("load image %s: %w", entry.RepoTags[0], err)
 		}
-		if _, err := s.add(entry.RepoTags, img); err != nil {
+		if _, err := s.add(entry.RepoTags, img, true); err != nil {
 			return loaded, err
 		}
 		names, err := normalizeAll(entry.RepoTags)
@@ -145,7 +146,7 @@ func (s *Store) loadLayout(ctx context.Context, dir string) ([]string, error) {
 		if err != nil {
 			return loaded, fmt.Errorf("load image %s: %w", ref, err)
 		}
-		record, err := s.add([]string{ref}, img)
+		record, err := s.add([]string{ref}, img, true)
 		if err != nil {
 			return loaded, err
 		}

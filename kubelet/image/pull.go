@@ -55,7 +55,7 @@ func (s *Store) Pull(ctx context.Context, ref string, opts PullOptions) (Image, 
 	if err != nil {
 		return Image{}, fmt.Errorf("pull image %s: %w", ref, err)
 	}
-	return s.add([]string{ref, repository(parsed) + "@" + digest.String()}, img)
+	return s.add([]string{ref, repository(parsed) + "@" + digest.String()}, img, false)
 }
 
 func transport(opts PullOptions) http.RoundTripper {

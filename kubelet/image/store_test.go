@@ -203,8 +203,8 @@ func TestLoadArchives(t *testing.T) {
 			continue
 		}
 		for _, ref := range want {
-			if _, err := store.Get(ref); err != nil {
-				t.Error(err)
+			if img, err := store.Get(ref); err != nil || !img.Pinned {
+				t.Errorf("%s: pinned %v, %v", ref, img.Pinned, err)
 			}
 		}
 	}
@@ -248,8 +248,8 @@ func TestPullFromRegistry(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := store.Get(host.Host + "/app@" + pulled.Digest); err != nil {
-		t.Errorf("pulled image is not found by its digest: %v", err)
+	if img, err := store.Get(host.Host + "/app@" + pulled.Digest); err != nil || img.Pinned {
+		t.Errorf("pulled image by its digest: pinned %v, %v", img.Pinned, err)
 	}
 	if _, err := store.Pull(t.Context(), host.Host+"/absent:v1", PullOptions{}); err == nil {
 		t.Error("pull of a missing image succeeded")

@@ -26,21 +26,17 @@ const (
 )
 
 // addLayer unpacks one layer unless it is there already, and returns its directory and size in bytes.
-func (s *Store) addLayer(diffID v1.Hash, layer v1.Layer) (string, int64, error) {
+func (s *Store) addLayer(work string, diffID v1.Hash, layer v1.Layer) (string, int64, error) {
 	// 32 of 64 hex digits: overlayfs takes all lower directories in one mount option of at most
 	// 4096 bytes, so the names must be short.
 	dir := filepath.Join(s.root, "layers", diffID.Hex[:32])
-	sizeFile := dir + ".size"
-	if data, err := os.ReadFile(sizeFile); err == nil {
-		if size, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64); err == nil {
-			return dir, size, nil
-		}
+	if size, ok := layerSize(dir); ok {
+		return dir, size, nil
 	}
-	tmp, err := os.MkdirTemp(filepath.Join(s.root, "tmp"), "layer-")
+	tmp, err := os.MkdirTemp(work, "layer-")
 	if err != nil {
 		return "", 0, err
 	}
-	defer os.RemoveAll(tmp)
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return "", 0, err
 	}
@@ -53,10 +49,37 @@ func (s *Store) addLayer(diffID v1.Hash, layer v1.Layer) (string, int64, error) 
 	if err != nil {
 		return "", 0, err
 	}
-	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
-		return "", 0, err
+	return dir, size, s.place(tmp, dir, size)
+}
+
+// place puts an unpacked layer where it belongs. When another process was faster, ours goes with tmp/.
+func (s *Store) place(tmp, dir string, size int64) error {
+	unlock, err := s.lock()
+	if err != nil {
+		return err
 	}
-	return dir, size, os.WriteFile(sizeFile, []byte(strconv.FormatInt(size, 10)+"\n"), 0o644)
+	defer unlock()
+	if err := os.Rename(tmp, dir); err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return os.WriteFile(dir+sizeSuffix, []byte(strconv.FormatInt(size, 10)+"\n"), 0o644)
+}
+
+// sizeSuffix makes the name of the file which says how large a layer is: layers/HEX.size.
+const sizeSuffix = ".size"
+
+// layerSize is false when a layer is not there, or not known to be whole.
+func layerSize(dir string) (int64, bool) {
+	data, err := os.ReadFile(dir + sizeSuffix)
+	if err != nil {
+		return 0, false
+	}
+	size, err := strconv.ParseInt(strings.TrimSpace(string(data)), 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	_, err = os.Stat(dir)
+	return size, err == nil
 }
 
 // unpackVerified unpacks a layer and compares its content with the digest that names it.
