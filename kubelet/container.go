@@ -44,36 +44,21 @@ type container struct {
 // start brings a container to life. What goes wrong is noted as the reason why it waits; the return
 // value says when to try again.
 func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) time.Duration {
-	img, wait, ok := w.image(pod, c, have)
+	id := newID()
+	record, wait, ok := w.create(pod, c, have, id)
 	if !ok {
+		w.abandon(c, id)
 		return wait
-	}
-	spec, err := w.containerSpec(pod, c, img)
-	if err != nil {
-		return w.cannotStart(pod, c, have, "CreateContainerConfigError", err)
-	}
-	record := w.newRecord(pod, c, have, img)
-	spec.CgroupPath = filepath.Join(podCgroup(w.k.cfg.CgroupRoot, pod), record.ID)
-	spec.Mounts = append(spec.Mounts, w.messageMount(c, &record)...)
-	if !w.k.starts.enter(w.alive, begunPod) {
-		return never
-	}
-	err = w.k.runtime.Create(record, spec)
-	if err != nil {
-		w.k.starts.leave()
-		if _, ok := errors.AsType[*runtime.NonRootError](err); ok {
-			return w.cannotStart(pod, c, have, "CreateContainerConfigError", err)
-		}
-		return w.cannotStart(pod, c, have, "CreateContainerError", err)
 	}
 	path := containerPath(pod, c)
 	w.k.event(pod, path, corev1.EventTypeNormal, "Created", "Container created")
-	err = w.k.runtime.Start(&record)
+	err := w.k.runtime.Start(&record)
 	w.k.starts.leave()
 	if refused, ok := errors.AsType[*runtime.StartError](err); ok {
 		return w.startFailed(pod, c, have, record, refused)
 	}
 	if err != nil {
+		w.abandon(c, id)
 		return w.cannotStart(pod, c, have, "RunContainerError", err)
 	}
 	w.k.event(pod, path, corev1.EventTypeNormal, "Started", "Container started")
@@ -81,6 +66,42 @@ func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) ti
 	slog.Info("Container started", "pod", podName(pod), "container", c.Name, "attempt", record.Attempt)
 	w.startedContainer(pod, c, have, record)
 	return never
+}
+
+// create finds the image and lays out a container. When ok is true, the start of which it is a part has
+// entered the gate.
+func (w *worker) create(pod *corev1.Pod, c *corev1.Container, have *container, id string) (record runtime.Record, wait time.Duration, ok bool) {
+	img, wait, ok := w.image(pod, c, have, id)
+	if !ok {
+		return record, wait, false
+	}
+	spec, err := w.containerSpec(pod, c, img)
+	if err != nil {
+		return record, w.cannotStart(pod, c, have, "CreateContainerConfigError", err), false
+	}
+	record = w.newRecord(pod, c, have, img, id)
+	spec.CgroupPath = filepath.Join(podCgroup(w.k.cfg.CgroupRoot, pod), id)
+	spec.Mounts = append(spec.Mounts, w.messageMount(c, &record)...)
+	spec.Hold = w.k.images.MarkPath(id)
+	if !w.k.starts.enter(w.alive, begunPod) {
+		return record, never, false
+	}
+	err = w.k.runtime.Create(record, spec)
+	if err == nil {
+		return record, 0, true
+	}
+	w.k.starts.leave()
+	if _, ok := errors.AsType[*runtime.NonRootError](err); ok {
+		return record, w.cannotStart(pod, c, have, "CreateContainerConfigError", err), false
+	}
+	return record, w.cannotStart(pod, c, have, "CreateContainerError", err), false
+}
+
+// abandon removes what there is of a container which counts as no attempt.
+func (w *worker) abandon(c *corev1.Container, id string) {
+	if err := w.k.removeContainer(w.k.ctx, id); err != nil {
+		slog.Error("Removing half-made container", "container", c.Name, "id", id, "error", err)
+	}
 }
 
 // startedContainer notes a fresh start, watches the container and begins to probe it.
@@ -117,7 +138,7 @@ func (w *worker) begin(have *container, record runtime.Record) runtime.Record {
 
 // forgetOld removes the attempt before the last: its log stays for kubectl logs --previous, older logs go.
 func (w *worker) forgetOld(old runtime.Record) {
-	if err := w.k.runtime.Remove(w.k.ctx, old.ID); err != nil {
+	if err := w.k.removeContainer(w.k.ctx, old.ID); err != nil {
 		slog.Error("Removing old container", "container", old.Name, "pod", old.PodName, "error", err)
 	}
 	if old.Attempt > 0 {
@@ -176,7 +197,7 @@ func (w *worker) cannotStart(pod *corev1.Pod, c *corev1.Container, have *contain
 	return wait
 }
 
-func (w *worker) newRecord(pod *corev1.Pod, c *corev1.Container, have *container, img image.Image) runtime.Record {
+func (w *worker) newRecord(pod *corev1.Pod, c *corev1.Container, have *container, img image.Image, id string) runtime.Record {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	attempt := 0
@@ -184,7 +205,7 @@ func (w *worker) newRecord(pod *corev1.Pod, c *corev1.Container, have *container
 		attempt = have.record.Attempt + 1
 	}
 	return runtime.Record{
-		ID: newID(), PodUID: string(pod.UID), PodNamespace: pod.Namespace, PodName: pod.Name, Name: c.Name,
+		ID: id, PodUID: string(pod.UID), PodNamespace: pod.Namespace, PodName: pod.Name, Name: c.Name,
 		Attempt: attempt, SandboxID: w.sandbox.ID, Image: c.Image, ImageID: imageID(img), SpecHash: specHash(c),
 		LogPath: filepath.Join(w.k.logDir(pod), c.Name, strconv.Itoa(attempt)+".log"),
 		TTY:     c.TTY, Created: time.Now().UTC(),

@@ -58,6 +58,9 @@ type Config struct {
 	// Logs bound what a container's log takes on disk.
 	Logs runtime.LogLimits
 
+	// ImageGC says when images are removed which no container uses.
+	ImageGC ImageGCPolicy
+
 	// ImagePullProxy is a unix socket on which an HTTP proxy listens; empty pulls directly.
 	ImagePullProxy string
 
@@ -122,7 +125,8 @@ func Run(ctx context.Context, cfg Config) error {
 			failed <- err
 		}
 	})
-	parts.Go(func() { k.static.run(ctx) }) // manifests on this node → workers, and mirror pods
+	parts.Go(func() { k.static.run(ctx) })    // manifests on this node → workers, and mirror pods
+	parts.Go(func() { k.collectImages(ctx) }) // unused images go when the disk is full
 	parts.Go(func() {
 		if err := kube.WaitReady(ctx, k.client); err != nil {
 			return // ctx has ended

@@ -53,7 +53,7 @@ func (k *Kubelet) newNode(ctx context.Context) (*node, error) {
 
 // run registers the node, then keeps its status: at every change, and every few minutes.
 func (n *node) run(ctx context.Context) {
-	changes := watchDir(ctx, n.k.cfg.CNIConfDir)
+	changes, images := watchDir(ctx, n.k.cfg.CNIConfDir), watchDir(ctx, n.k.cfg.ImageRoot)
 	n.k.network.load()
 	var retry quickRetry
 	for !n.register(ctx) {
@@ -74,6 +74,7 @@ func (n *node) run(ctx context.Context) {
 				continue
 			}
 			n.k.wakeAll()
+		case <-images: // the status lists them
 		case <-ticker.C:
 		}
 		for !n.report(ctx) {
@@ -227,6 +228,11 @@ func (n *node) status(old corev1.NodeStatus) corev1.NodeStatus {
 	status.Addresses = append(status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.k.cfg.NodeName})
 	status.Capacity, status.Allocatable = n.allocatable(), n.allocatable()
 	status.NodeInfo = n.info
+	if images, err := n.k.images.List(); err != nil {
+		slog.Warn("Listing images", "error", err)
+	} else {
+		status.Images = nodeImages(images)
+	}
 	status.DaemonEndpoints.KubeletEndpoint.Port = int32(n.k.cfg.Port)
 	now := metav1.Now().Rfc3339Copy()
 	set := func(kind corev1.NodeConditionType, value corev1.ConditionStatus, reason, message string) {

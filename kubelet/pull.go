@@ -11,9 +11,9 @@ import (
 	"github.com/podarium/podarium/kubelet/image"
 )
 
-// image finds a container's image in the store or pulls it, as imagePullPolicy says. When ok is false
-// the container waits, and wait is how long at most.
-func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container) (img image.Image, wait time.Duration, ok bool) {
+// image finds a container's image in the store or pulls it, as imagePullPolicy says, and marks it as used by
+// container id. When ok is false the container waits, and wait is how long at most.
+func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container, id string) (img image.Image, wait time.Duration, ok bool) {
 	path := containerPath(pod, c)
 	if _, err := image.Normalize(c.Image); err != nil {
 		w.waitFor(have, "InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err))
@@ -21,7 +21,7 @@ func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container) (i
 		return image.Image{}, never, false
 	}
 	if c.ImagePullPolicy != corev1.PullAlways {
-		img, err := w.k.images.Get(c.Image)
+		img, err := w.k.useImage(pod, c, id)
 		if err == nil {
 			w.k.event(pod, path, corev1.EventTypeNormal, "Pulled",
 				fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
@@ -34,7 +34,7 @@ func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container) (i
 			return image.Image{}, w.neverPulled(pod, c, have), false
 		}
 	}
-	return w.pullImage(pod, c, have)
+	return w.pullImage(pod, c, have, id)
 }
 
 // neverPulled waits for an image which may not be pulled: somebody may load it.
@@ -56,11 +56,14 @@ func (w *worker) waitFor(have *container, reason, message string) {
 	have.waiting = &corev1.ContainerStateWaiting{Reason: reason, Message: message}
 }
 
-func (w *worker) pullImage(pod *corev1.Pod, c *corev1.Container, have *container) (image.Image, time.Duration, bool) {
+func (w *worker) pullImage(pod *corev1.Pod, c *corev1.Container, have *container, id string) (image.Image, time.Duration, bool) {
 	path := containerPath(pod, c)
 	w.k.event(pod, path, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
 	began := time.Now()
 	img, err := w.k.pull(w.alive, pod, c.Image, w.sources(pod))
+	if err == nil {
+		img, err = w.k.useImage(pod, c, id)
+	}
 	if w.alive.Err() != nil {
 		return image.Image{}, never, false
 	}

@@ -53,12 +53,21 @@ func (k *Kubelet) recover(ctx context.Context) error {
 		}
 		found.sandbox = record
 	}
-	records, err := k.runtime.Records()
+	records, half, err := k.runtime.Records()
 	if err != nil {
 		return err
 	}
+	for _, id := range half {
+		slog.Info("Removing half-made container", "id", id)
+		if err := k.removeContainer(ctx, id); err != nil {
+			return err
+		}
+	}
 	for _, record := range records {
 		if err := k.runtime.Settle(record); err != nil {
+			return err
+		}
+		if err := k.images.Mark(record.ID, imageDigest(record), k.imageUser(record.PodNamespace, record.PodName, record.Name)); err != nil {
 			return err
 		}
 		found := at(record.PodUID)
@@ -119,7 +128,7 @@ func (w *worker) neverStarted(record runtime.Record) bool {
 	if _, ended := w.k.runtime.Exited(record.ID); ended {
 		return false
 	}
-	if err := w.k.runtime.Remove(w.k.ctx, record.ID); err != nil {
+	if err := w.k.removeContainer(w.k.ctx, record.ID); err != nil {
 		slog.Warn("Removing half-made container", "container", record.Name, "error", err)
 	}
 	return true

@@ -114,7 +114,7 @@ func (w *worker) dismantle(pod *corev1.Pod, all bool) error {
 	ctx := context.WithoutCancel(w.k.ctx)
 	if all {
 		for _, id := range ids {
-			if err := w.k.runtime.Remove(ctx, id); err != nil {
+			if err := w.k.removeContainer(ctx, id); err != nil {
 				return err
 			}
 		}
@@ -282,7 +282,7 @@ func (k *Kubelet) dismantleLeftover(ctx context.Context, found *leftover) error 
 				slog.Debug("Killing leftover container", "id", record.ID, "error", err)
 			}
 		}
-		errs = append(errs, k.runtime.Remove(ctx, record.ID))
+		errs = append(errs, k.removeContainer(ctx, record.ID))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

@@ -294,7 +294,7 @@ func (c *chaos) checkNode(t *testing.T, node string) {
 		add("dir "+uid, "cgroup "+uid, "log "+uid, "netns "+uid, "shm "+uid, "address "+address, "veth "+address)
 		for _, status := range pod.Status.ContainerStatuses {
 			id := strings.TrimPrefix(status.ContainerID, "runc://")
-			add("container "+id, "runc "+id, "rootfs "+id, "shim "+id, "group "+id, "process "+id)
+			add("container "+id, "runc "+id, "rootfs "+id, "shim "+id, "group "+id, "process "+id, "mark "+id)
 		}
 		if pod.Labels["chaos"] != "" {
 			add("ram " + uid)

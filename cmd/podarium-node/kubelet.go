@@ -44,6 +44,7 @@ type kubeletFlags struct {
 	logs                                         cli.LogFlags
 	maxPods, logMaxFiles, parallelStarts         int
 	seccompDefault                               bool
+	imageGC                                      kubelet.ImageGCPolicy
 }
 
 func kubeletCommand(ctx context.Context, args []string) error {
@@ -107,6 +108,9 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.StringVar(&f.rootDir, "root-dir", "/var/lib/kubelet", "`directory` of all state")
 	flags.StringVar(&f.logDir, "pod-logs-dir", "/var/log/pods", "`directory` of the containers' logs")
 	flags.StringVar(&f.imageRoot, "image-root", "/var/lib/podarium/images", "`directory` of the images; several nodes may share one")
+	flags.IntVar(&f.imageGC.HighThreshold, "image-gc-high-threshold", 85, "`percent` of the images' file system in use from which on unused images are removed, 0 to 100; 100 never removes any")
+	flags.IntVar(&f.imageGC.LowThreshold, "image-gc-low-threshold", 80, "`percent` in use at which that ends, 0 to 100 and less than --image-gc-high-threshold")
+	flags.DurationVar(&f.imageGC.MinAge, "minimum-image-ttl-duration", 2*time.Minute, "`duration` for which a new image stays, used or not, such as 300ms, 10s or 2h45m")
 	flags.StringVar(&f.shim, "container-shim", "", "`program` which is the parent of containers; default: podarium-shim beside this program")
 	flags.StringVar(&f.cgroupRoot, "cgroup-root", "", "control `group` under which /kubepods is made")
 	flags.StringVar(&f.clusterDNS, "cluster-dns", "", "`address` of the cluster's DNS, several with commas")
@@ -148,6 +152,7 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 		Address: f.address, Port: f.port, ClientCAFile: f.clientCA, TLSCertFile: f.cert, TLSKeyFile: f.key,
 		LeaseDuration:  time.Duration(f.leaseSeconds) * time.Second,
 		ParallelStarts: f.parallelStarts, MaxPods: f.maxPods, SeccompDefault: f.seccompDefault,
+		ImageGC: f.imageGC,
 	}
 	var errs []error
 	problem := func(err error) { errs = append(errs, err) }
@@ -165,6 +170,7 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 	if f.parallelStarts < 0 {
 		problem(fmt.Errorf("--parallel-pod-starts %d is less than 0", f.parallelStarts))
 	}
+	problem(f.imageGC.Validate())
 	if f.maxPods < 1 {
 		problem(fmt.Errorf("--max-pods %d is less than 1", f.maxPods))
 	}

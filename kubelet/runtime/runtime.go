@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -108,6 +107,15 @@ func (r *Runtime) RootFS(id string) string { return filepath.Join(r.bundleDir(id
 // FilePath is a file of that name in the container's directory, for things which live as long as it.
 func (r *Runtime) FilePath(id, name string) string { return filepath.Join(r.containerDir(id), name) }
 
+// Reserve makes the directory of a container which is about to be created, or removed again by Remove: whoever
+// finds the containers by their directories finds what belongs to it elsewhere.
+func (r *Runtime) Reserve(id string) error {
+	if err := os.Mkdir(r.containerDir(id), 0o711); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("reserve container: %w", err)
+	}
+	return nil
+}
+
 // Create lays out a container: directories, root file system, OCI specification. The record comes
 // last: without it there is no container.
 func (r *Runtime) Create(record Record, c Container) (err error) {
@@ -120,10 +128,8 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 		}
 	}()
 	// The bundle second: whoever finds the containers by their directories finds all bundles.
-	for _, path := range []string{dir, bundle} {
-		if err := os.Mkdir(path, 0o711); err != nil {
-			return fmt.Errorf("create container %s: %w", record.Name, err)
-		}
+	if err := errors.Join(r.Reserve(record.ID), os.Mkdir(bundle, 0o711)); err != nil {
+		return fmt.Errorf("create container %s: %w", record.Name, err)
 	}
 	if len(c.Layers) == 0 {
 		return fmt.Errorf("mount root file system of container %s: image has no layers", record.Name)
@@ -153,7 +159,7 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 		ID: record.ID, Runc: r.runcPath, RuncRoot: r.runc.Root, LogPath: record.LogPath,
 		ExitPath: r.FilePath(record.ID, shim.ExitFile),
 		Stdin:    c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY, UID: int(user.UID), GID: int(user.GID),
-		LogMaxSize: r.logs.MaxSize, LogMaxFiles: r.logs.MaxFiles,
+		Hold: c.Hold, LogMaxSize: r.logs.MaxSize, LogMaxFiles: r.logs.MaxFiles,
 	}
 	return errors.Join(
 		shim.WriteFile(filepath.Join(bundle, configFile), spec),
@@ -217,27 +223,36 @@ func (r *Runtime) Settle(record Record) error {
 	return lock.Close()
 }
 
-// Records finds all containers of the directory, also those which another process started.
-func (r *Runtime) Records() ([]Record, error) {
-	entries, err := os.ReadDir(filepath.Join(r.dir, "containers"))
+// Records finds all containers of the directory, also those which another process started. half are those
+// whose maker or remover was killed: they have a directory and no record, and can only be removed.
+func (r *Runtime) Records() (records []Record, half []string, err error) {
+	ids, err := r.IDs()
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, nil, err
 	}
-	var records []Record
-	for _, entry := range entries {
+	for _, id := range ids {
 		var record Record
-		err := shim.ReadFile(filepath.Join(r.containerDir(entry.Name()), recordFile), &record)
-		if err != nil || record.ID != entry.Name() {
-			// Killed between the first mkdir and the record: there is no container, only a directory.
-			slog.Info("Removing half-made container", "id", entry.Name())
-			if err := r.Remove(context.Background(), entry.Name()); err != nil {
-				return nil, err
-			}
+		err := shim.ReadFile(filepath.Join(r.containerDir(id), recordFile), &record)
+		if err != nil || record.ID != id {
+			half = append(half, id)
 			continue
 		}
 		records = append(records, record)
 	}
-	return records, nil
+	return records, half, nil
+}
+
+// IDs are those of all containers of the directory, also of those which are being made or removed.
+func (r *Runtime) IDs() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(r.dir, "containers"))
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	ids := make([]string, len(entries))
+	for i, entry := range entries {
+		ids[i] = entry.Name()
+	}
+	return ids, nil
 }
 
 // Exited returns how a container ended; ok is false while it runs and when its shim died first.

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/podarium/podarium/internal/netns/nstest"
 	"github.com/podarium/podarium/kubelet/shim"
 )
@@ -64,7 +66,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f := &fixture{t: t, rt: rt, layer: filepath.Join(dir, "layer"), dir: dir}
 	t.Cleanup(func() {
-		records, err := rt.Records()
+		records, _, err := rt.Records()
 		if err != nil {
 			t.Error(err)
 		}
@@ -162,6 +164,36 @@ func TestContainerRunsLogsAndExits(t *testing.T) {
 	}
 	if exit, ok := f.rt.Exited(r.ID); !ok || exit.Code != 7 {
 		t.Errorf("exit status is lost after Release: %+v, %v", exit, ok)
+	}
+}
+
+// TestShimHoldsFile: its lock tells others that the container runs. The container knows nothing of it.
+func TestShimHoldsFile(t *testing.T) {
+	f := newFixture(t)
+	hold, err := os.Create(filepath.Join(f.dir, "hold"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	r, err := f.run(Container{Args: []string{"sleep", "1000"}, Hold: hold.Name()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(hold.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("lock while the container runs: %v", err)
+	}
+	var out bytes.Buffer
+	if _, err := f.rt.Exec(t.Context(), r.ID, []string{"sh", "-c", "echo /proc/1/fd/*"}, Streams{Stdout: &out}); err != nil || out.String() != "/proc/1/fd/0 /proc/1/fd/1 /proc/1/fd/2\n" {
+		t.Errorf("the container has open: %s %v", out.String(), err)
+	}
+	if err := f.rt.Signal(t.Context(), r.ID, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if err := unix.Flock(int(hold.Fd()), unix.LOCK_EX); err != nil { // waits for the shim's end
+		t.Error(err)
+	}
+	if exit, ok := f.rt.Exited(r.ID); !ok || exit.Code != 137 {
+		t.Errorf("the lock is free before the exit status is there: %+v %v", exit, ok)
 	}
 }
 

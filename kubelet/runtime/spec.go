@@ -37,6 +37,9 @@ type Container struct {
 	Seccomp string
 
 	Stdin, StdinOnce, TTY bool
+
+	// Hold is a file on which the shim has a shared lock (flock(2)) as long as the container runs; may be empty.
+	Hold string
 }
 
 // Mount is a bind mount into the container.

@@ -31,6 +31,8 @@ type Task struct {
 	TTY       bool   `json:"tty"`       // give the container a terminal
 	UID       int    `json:"uid"`       // owner of the output pipes, so that /dev/stdout can be
 	GID       int    `json:"gid"`       // opened by a process which is not root
+	// Hold is a file on which the shim has a shared lock (flock(2)) while the container runs; may be empty.
+	Hold string `json:"hold,omitempty"`
 	// LogMaxSize is at how many bytes a log file is put aside (0: never), LogMaxFiles how many files
 	// stay, with the one being written.
 	LogMaxSize  int64 `json:"logMaxSize,omitempty"`

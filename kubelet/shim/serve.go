@@ -82,6 +82,11 @@ func serve(dir string, parent, lock *os.File) error {
 	if err := ReadFile(TaskFile, &task); err != nil {
 		return fmt.Errorf("read task: %w", err)
 	}
+	hold, err := task.hold()
+	if err != nil {
+		return fmt.Errorf("hold %s: %w", task.Hold, err)
+	}
+	defer hold.Close()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become subreaper: %w", err)
 	}
@@ -124,6 +129,23 @@ func serve(dir string, parent, lock *os.File) error {
 	listener.Close()
 	streams.detachAll()
 	return nil
+}
+
+// hold takes the lock that tells others of the container: it runs, whoever else was killed. A nil file is
+// none, and may be closed.
+func (t Task) hold() (*os.File, error) {
+	if t.Hold == "" {
+		return nil, nil
+	}
+	f, err := os.Open(t.Hold)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_SH); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // runContainer starts the container and returns the pid of its first process, which is now our child.

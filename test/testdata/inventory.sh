@@ -4,6 +4,7 @@ cd /var/lib/kubelet
 ls pods run/pods | grep -v '^$\|:$' | sort -u | sed 's/^/dir /'
 ls containers run/containers | grep -v '^$\|:$' | sort -u | sed 's/^/container /'
 ls run/runc | sed 's/^/runc /'
+grep -l " $(hostname) " /var/lib/podarium/images/uses/* | sed 's,.*/,mark ,'
 ls /var/log/pods | sed 's/.*_/log /'
 ls /var/lib/cni/podarium/podarium | grep '^10\.' | sed 's/^/address /'
 sed -n 's,^[^ ]* [^ ]* [^ ]* [^ ]* /var/lib/kubelet/run/pods/\([^/]*\)/ns/net .*,netns \1,p
