@@ -167,6 +167,7 @@ var IPAddress = &Kind{
 	New:      func() Object { return &networkingv1.IPAddress{} },
 	NewList:  func() runtime.Object { return &networkingv1.IPAddressList{} },
 	NameRule: nameIsIP,
+	Validate: check(validateIPAddress),
 	// Rows have the age too, which has no column; upstream's are so.
 	Columns: []metav1.TableColumnDefinition{column("Name", "string"), column("ParentRef", "string")},
 	Row: row(func(ip *networkingv1.IPAddress, now time.Time) []any {

@@ -28,6 +28,7 @@ var Endpoints = &Kind{
 		}
 	}),
 	Deprecated:     endpointsDeprecated,
+	Warn:           warn(warnEndpoints),
 	Validate:       check(validateEndpoints),
 	CreateOnUpdate: true,
 	Columns:        []metav1.TableColumnDefinition{column("Name", "string"), column("Endpoints", "string"), column("Age", "string")},

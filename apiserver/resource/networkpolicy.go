@@ -2,6 +2,7 @@ package resource
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ var NetworkPolicy = &Kind{
 	New:        func() Object { return &networkingv1.NetworkPolicy{} },
 	NewList:    func() runtime.Object { return &networkingv1.NetworkPolicyList{} },
 	Default:    on(defaultNetworkPolicy),
+	Warn:       warn(warnNetworkPolicy),
 	Validate:   check(validateNetworkPolicy),
 	Generation: true,
 	Columns:    []metav1.TableColumnDefinition{column("Name", "string"), column("Pod-Selector", "string"), column("Age", "string")},
@@ -67,7 +69,9 @@ func validateNetworkPolicy(p, _ *networkingv1.NetworkPolicy) field.ErrorList {
 		return append(errs, field.Invalid(specPath.Child("policyTypes"), &p.Spec.PolicyTypes, "may not specify more than two policyTypes"))
 	}
 	for i, kind := range p.Spec.PolicyTypes {
-		errs = append(errs, supported(kind, specPath.Child("policyTypes").Index(i), networkingv1.PolicyTypeEgress, networkingv1.PolicyTypeIngress)...)
+		if kinds := []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}; !slices.Contains(kinds, kind) {
+			errs = append(errs, field.NotSupported(specPath.Child("policyTypes").Index(i), kind, kinds))
+		}
 	}
 	return errs
 }
@@ -84,47 +88,52 @@ func validatePolicyRule(ports []networkingv1.NetworkPolicyPort, peers []networki
 }
 
 func validatePolicyPort(p *networkingv1.NetworkPolicyPort, at *field.Path) field.ErrorList {
-	errs := supported(*p.Protocol, at.Child("protocol"), corev1.ProtocolSCTP, corev1.ProtocolTCP, corev1.ProtocolUDP)
-	if p.Port == nil {
-		if p.EndPort != nil {
-			errs = append(errs, field.Required(at.Child("port"), "must be specified when `endPort` is specified"))
-		}
-		return errs
+	var errs field.ErrorList
+	if known := []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP, corev1.ProtocolSCTP}; !slices.Contains(known, *p.Protocol) {
+		errs = append(errs, field.NotSupported(at.Child("protocol"), *p.Protocol, known))
 	}
-	if p.Port.Type == intstr.String {
+	end := at.Child("endPort")
+	switch {
+	case p.Port == nil:
 		if p.EndPort != nil {
-			errs = append(errs, field.Required(at.Child("port"), "must be specified as a number when `endPort` is specified"))
-		}
-		for _, msg := range validation.IsValidPortName(p.Port.StrVal) {
-			errs = append(errs, field.Invalid(at.Child("port"), p.Port.StrVal, msg))
+			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be specified when `port` is not specified"))
 		}
 		return errs
+	case p.Port.Type == intstr.String:
+		if p.EndPort != nil {
+			errs = append(errs, field.Invalid(end, *p.EndPort, "may not be specified when `port` is non-numeric"))
+		}
+		return append(errs, invalidTexts(validation.IsValidPortName(p.Port.StrVal), p.Port.StrVal, at.Child("port"))...)
 	}
 	for _, msg := range validation.IsValidPortNum(p.Port.IntValue()) {
 		errs = append(errs, field.Invalid(at.Child("port"), p.Port.IntVal, msg))
 	}
-	if p.EndPort != nil && *p.EndPort < p.Port.IntVal {
-		errs = append(errs, field.Invalid(at.Child("endPort"), p.Port.IntVal, "must be greater than or equal to `port`"))
+	if p.EndPort == nil {
+		return errs
+	}
+	if *p.EndPort < p.Port.IntVal {
+		errs = append(errs, field.Invalid(end, p.Port.IntVal, "must be greater than or equal to `port`"))
+	}
+	for _, msg := range validation.IsValidPortNum(int(*p.EndPort)) {
+		errs = append(errs, field.Invalid(end, *p.EndPort, msg))
 	}
 	return errs
 }
 
 func validatePolicyPeer(peer *networkingv1.NetworkPolicyPeer, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	given := 0
-	for name, selector := range map[string]*metav1.LabelSelector{"podSelector": peer.PodSelector, "namespaceSelector": peer.NamespaceSelector} {
-		if selector != nil {
-			given++
-			errs = append(errs, metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, at.Child(name))...)
-		}
+	if peer.PodSelector == nil && peer.NamespaceSelector == nil && peer.IPBlock == nil {
+		return field.ErrorList{field.Required(at, "must specify a peer")}
 	}
-	switch {
-	case peer.IPBlock != nil && given > 0:
+	options := metav1validation.LabelSelectorValidationOptions{}
+	errs = append(errs, metav1validation.ValidateLabelSelector(peer.PodSelector, options, at.Child("podSelector"))...)
+	errs = append(errs, metav1validation.ValidateLabelSelector(peer.NamespaceSelector, options, at.Child("namespaceSelector"))...)
+	if peer.IPBlock == nil {
+		return errs
+	}
+	errs = append(errs, validateIPBlock(peer.IPBlock, at.Child("ipBlock"))...)
+	if peer.PodSelector != nil || peer.NamespaceSelector != nil {
 		errs = append(errs, field.Forbidden(at, "may not specify both ipBlock and another peer"))
-	case peer.IPBlock == nil && given == 0:
-		errs = append(errs, field.Required(at, "must specify a peer"))
-	case peer.IPBlock != nil:
-		errs = append(errs, validateIPBlock(peer.IPBlock, at.Child("ipBlock"))...)
 	}
 	return errs
 }
@@ -133,20 +142,41 @@ func validateIPBlock(block *networkingv1.IPBlock, at *field.Path) field.ErrorLis
 	if block.CIDR == "" {
 		return field.ErrorList{field.Required(at.Child("cidr"), "")}
 	}
-	const text = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+	errs := validation.IsValidCIDRForLegacyField(at.Child("cidr"), block.CIDR, strictIPs, nil)
 	cidr, err := netip.ParsePrefix(block.CIDR)
 	if err != nil {
-		return field.ErrorList{field.Invalid(at.Child("cidr"), block.CIDR, text)}
+		return errs
 	}
-	var errs field.ErrorList
 	for i, s := range block.Except {
-		except, err := netip.ParsePrefix(s)
-		switch {
-		case err != nil:
-			errs = append(errs, field.Invalid(at.Child("except").Index(i), s, text))
-		case !cidr.Contains(except.Addr()) || except.Bits() <= cidr.Bits():
-			errs = append(errs, field.Invalid(at.Child("except").Index(i), s, "must be a strict subset of `cidr`"))
+		path := at.Child("except").Index(i)
+		errs = append(errs, validation.IsValidCIDRForLegacyField(path, s, strictIPs, nil)...)
+		if except, err := netip.ParsePrefix(s); err == nil && (!cidr.Contains(except.Addr()) || except.Bits() <= cidr.Bits()) {
+			errs = append(errs, field.Invalid(path, s, "must be a strict subset of `cidr`"))
 		}
 	}
 	return errs
+}
+
+// warnNetworkPolicy: of 10.1.0.0/8 nobody knows whether the network or a part of it is meant.
+func warnNetworkPolicy(p *networkingv1.NetworkPolicy) []string {
+	var list []string
+	warnPeers := func(peers []networkingv1.NetworkPolicyPeer, at *field.Path) {
+		for i, peer := range peers {
+			if peer.IPBlock == nil {
+				continue
+			}
+			block := at.Index(i).Child("ipBlock")
+			list = append(list, validation.GetWarningsForCIDR(block.Child("cidr"), peer.IPBlock.CIDR)...)
+			for j, s := range peer.IPBlock.Except {
+				list = append(list, validation.GetWarningsForCIDR(block.Child("except").Index(j), s)...)
+			}
+		}
+	}
+	for i, rule := range p.Spec.Ingress {
+		warnPeers(rule.From, specPath.Child("ingress").Index(i).Child("from"))
+	}
+	for i, rule := range p.Spec.Egress {
+		warnPeers(rule.To, specPath.Child("egress").Index(i).Child("to"))
+	}
+	return list
 }

@@ -1,10 +1,11 @@
 package resource
 
 import (
-	"strings"
+	"slices"
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,7 +22,8 @@ var PodDisruptionBudget = &Kind{
 	New:      func() Object { return &policyv1.PodDisruptionBudget{} },
 	NewList:  func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 	Validate: check(validateBudget),
-	Status:   true, Generation: true,
+	NameRule: func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) },
+	Status:   true, Generation: true, NamesVersion: true,
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Min Available", "string"), column("Max Unavailable", "string"), column("Allowed Disruptions", "integer"), column("Age", "string"),
 	},
@@ -42,21 +44,23 @@ func validateBudget(b, _ *policyv1.PodDisruptionBudget) field.ErrorList {
 	if b.Spec.MinAvailable != nil && b.Spec.MaxUnavailable != nil {
 		errs = append(errs, field.Invalid(specPath, b.Spec, "minAvailable and maxUnavailable cannot be both set"))
 	}
-	for name, n := range map[string]*intstr.IntOrString{"minAvailable": b.Spec.MinAvailable, "maxUnavailable": b.Spec.MaxUnavailable} {
-		if n == nil {
-			continue
-		}
-		bad := validateShare(n, specPath.Child(name))
-		errs = append(errs, bad...)
-		if share, err := intstr.GetScaledValueFromIntOrPercent(n, 100, false); len(bad) == 0 && err == nil && n.Type == intstr.String && strings.HasSuffix(n.StrVal, "%") && share > 100 {
-			errs = append(errs, field.Invalid(specPath.Child(name), n, "must not be greater than 100%"))
-		}
+	errs = append(errs, validateBudgetShare(b.Spec.MinAvailable, specPath.Child("minAvailable"))...)
+	errs = append(errs, validateBudgetShare(b.Spec.MaxUnavailable, specPath.Child("maxUnavailable"))...)
+	errs = append(errs, metav1validation.ValidateLabelSelector(b.Spec.Selector, metav1validation.LabelSelectorValidationOptions{}, specPath.Child("selector"))...)
+	policies := []policyv1.UnhealthyPodEvictionPolicyType{policyv1.AlwaysAllow, policyv1.IfHealthyBudget}
+	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil && !slices.Contains(policies, *p) {
+		errs = append(errs, field.NotSupported(specPath.Child("unhealthyPodEvictionPolicy"), *p, policies))
 	}
-	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {
-		errs = append(errs, supported(*p, specPath.Child("unhealthyPodEvictionPolicy"), policyv1.AlwaysAllow, policyv1.IfHealthyBudget)...)
+	return errs
+}
+
+func validateBudgetShare(n *intstr.IntOrString, at *field.Path) field.ErrorList {
+	errs := validateShare(n, at)
+	if n == nil || n.Type != intstr.String || len(errs) > 0 {
+		return errs
 	}
-	if b.Spec.Selector != nil {
-		errs = append(errs, metav1validation.ValidateLabelSelector(b.Spec.Selector, metav1validation.LabelSelectorValidationOptions{}, specPath.Child("selector"))...)
+	if share, err := intstr.GetScaledValueFromIntOrPercent(n, 100, false); err == nil && share > 100 {
+		errs = append(errs, field.Invalid(at, n, "must not be greater than 100%"))
 	}
 	return errs
 }

@@ -55,20 +55,33 @@ func TestRefused(t *testing.T) {
 		{NetworkPolicy, `{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0}}]}]}`, `spec.egress[0].to[0].ipBlock.cidr: Invalid value: "10.0.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`},
 		{NetworkPolicy, `{podSelector: {}, egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [11.0.0.0/24]}}]}]}`, "spec.egress[0].to[0].ipBlock.except[0]: Invalid value: \"11.0.0.0/24\": must be a strict subset of `cidr`"},
 		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{port: 70000}]}]}`, `spec.ingress[0].ports[0].port: Invalid value: 70000: must be between 1 and 65535, inclusive`},
-		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{protocol: ICMP, port: 80}]}]}`, `spec.ingress[0].ports[0].protocol: Unsupported value: "ICMP": supported values: "SCTP", "TCP", "UDP"`},
-		{NetworkPolicy, `{podSelector: {}, policyTypes: [Both]}`, `spec.policyTypes[0]: Unsupported value: "Both": supported values: "Egress", "Ingress"`},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{protocol: ICMP, port: 80}]}]}`, `spec.ingress[0].ports[0].protocol: Unsupported value: "ICMP": supported values: "TCP", "UDP", "SCTP"`},
+		{NetworkPolicy, `{podSelector: {}, policyTypes: [Both]}`, `spec.policyTypes[0]: Unsupported value: "Both": supported values: "Ingress", "Egress"`},
 		{Ingress, `{rules: [{host: a.example.com, http: {paths: [{path: /, pathType: Prefix, ` + backend + `}]}}]}`, ""},
 		{Ingress, `{}`, "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"},
 		{Ingress, `{rules: [{http: {paths: [{path: /, ` + backend + `}]}}]}`, `spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified`},
 		{Ingress, `{rules: [{http: {paths: [{path: a, pathType: Prefix, ` + backend + `}]}}]}`, `spec.rules[0].http.paths[0].path: Invalid value: "a": must be an absolute path`},
 		{Ingress, `{rules: [{http: {paths: [{path: /a//b, pathType: Exact, ` + backend + `}]}}]}`, `spec.rules[0].http.paths[0].path: Invalid value: "/a//b": must not contain '//'`},
-		{Ingress, `{rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: s}}}]}}]}`, `spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required`},
+		{Ingress, `{rules: [{http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: s}}}]}}]}`, `spec.rules[0].http.paths[0].backend: Required value: port name or number is required`},
 		{Ingress, `{rules: [{http: {paths: []}}]}`, `spec.rules[0].http.paths: Required value`},
 		{IngressClass, `{controller: example.com/ingress}`, ""},
 		{IngressClass, `{}`, `spec.controller: Required value`},
 		{ServiceCIDR, `{cidrs: [10.112.0.0/24]}`, ""},
 		{ServiceCIDR, `{}`, `spec.cidrs: Required value: at least one CIDR required`},
 		{ServiceCIDR, `{cidrs: [10.112.0.0]}`, `spec.cidrs[0]: Invalid value: "10.112.0.0": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{endPort: 90}]}]}`, "spec.ingress[0].ports[0].endPort: Invalid value: 90: may not be specified when `port` is not specified"},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{port: http, endPort: 90}]}]}`, "spec.ingress[0].ports[0].endPort: Invalid value: 90: may not be specified when `port` is non-numeric"},
+		{NetworkPolicy, `{podSelector: {}, ingress: [{ports: [{port: 80, endPort: 70000}]}]}`, `spec.ingress[0].ports[0].endPort: Invalid value: 70000: must be between 1 and 65535, inclusive`},
+		{Ingress, `{defaultBackend: {}}`, `spec.defaultBackend: Invalid value: "": resource or service backend is required`},
+		{Ingress, `{defaultBackend: {service: {name: 100m, port: {number: 80}}}}`, ``},
+		{Ingress, `{defaultBackend: {resource: {name: a/b, kind: K}}}`, `spec.defaultBackend.resource.name: Invalid value: "a/b": may not contain '/'`},
+		{Ingress, `{defaultBackend: {service: {name: s, port: {number: 80}}}, tls: [{hosts: [a_b]}]}`, `spec.tls[0].hosts[0]: Invalid value: "a_b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
+		{Ingress, `{rules: [{host: 1.2.3.4}]}`, `spec.rules[0].host: Invalid value: "1.2.3.4": must be a DNS name, not an IP address`},
+		{IngressClass, `{controller: a.b/c, parameters: {kind: K}}`, `spec.parameters.name: Required value`},
+		{IngressClass, `{controller: a.b/c, parameters: {kind: K, name: n, scope: Namespace}}`, "spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"},
+		{IngressClass, `{controller: a.b/c, parameters: {kind: K, name: n, namespace: x}}`, "spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'"},
+		{IngressClass, `{controller: a.b/c, parameters: {kind: K, name: n, scope: World}}`, `spec.parameters.scope: Unsupported value: "World": supported values: "Cluster", "Namespace"`},
+		{ServiceCIDR, `{cidrs: [10.112.0.0/24, 10.113.0.0/24]}`, `spec.cidrs: Invalid value: ["10.112.0.0/24","10.113.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64`},
 		{CertificateSigningRequest, `{request: aGVsbG8=, signerName: a/b, usages: [client auth]}`, `PEM block type must be CERTIFICATE REQUEST`},
 	} {
 		if got := firstError(t, c.kind, c.spec); got != c.want {
@@ -106,4 +119,44 @@ func firstError(t *testing.T, kind *Kind, spec string) string {
 		return errs[0].Detail
 	}
 	return errs[0].Error()
+}
+
+// TestChangeRefused has one forbidden change a line, or one that is allowed.
+func TestChangeRefused(t *testing.T) {
+	for _, c := range []struct {
+		kind            *Kind
+		old, body, want string
+	}{
+		{IPAddress, `{spec: {parentRef: {resource: services, name: a}}}`, `{spec: {parentRef: {resource: services, name: a}}}`, ""},
+		{IPAddress, `{spec: {parentRef: {resource: services, name: a}}}`, `{spec: {parentRef: {resource: services, name: b}}}`, `spec.parentRef: Invalid value: {"Group":"","Resource":"services","Namespace":"","Name":"b"}: field is immutable`},
+		{IPAddress, `{spec: {parentRef: {resource: services, name: a}}}`, `{}`, `spec.parentRef: Required value`},
+		{IngressClass, `{spec: {controller: a.b/c}}`, `{spec: {controller: a.b/d}}`, `spec.controller: Invalid value: "a.b/d": field is immutable`},
+		{ServiceCIDR, `{spec: {cidrs: [10.112.0.0/24]}}`, `{spec: {cidrs: [10.113.0.0/24]}}`, `spec.cidrs[0]: Invalid value: "10.113.0.0/24": field is immutable`},
+		{ServiceCIDR, `{spec: {cidrs: [10.112.0.0/24]}}`, `{spec: {cidrs: [10.112.0.0/24, "fd00::/112"]}}`, ""},
+		{ServiceCIDR, `{spec: {cidrs: [10.112.0.0/24]}}`, `{spec: {}}`, `spec.cidrs: Invalid value: null: field is immutable`},
+		{Endpoints, `{}`, `{subsets: [{addresses: [{ip: "", hostname: h_}], ports: [{name: P, port: 0}]}]}`, `subsets[0].addresses[0].ip: Invalid value: "": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)`},
+		{Endpoints, `{}`, `{subsets: [{addresses: [{ip: 10.0.0.1, nodeName: Node}]}]}`, `subsets[0].addresses[0].nodeName: Invalid value: "Node": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
+		{EndpointSlice, `{addressType: IPv4}`, `{addressType: IPv6}`, `addressType: Invalid value: "IPv6": field is immutable`},
+		{EndpointSlice, `{addressType: IPv4}`, `{addressType: IPv4, endpoints: [{addresses: [10.0.0.1], hints: {forZones: [{name: a}, {name: a}]}}]}`, `endpoints[0].hints.forZones[1].name: Duplicate value: "a"`},
+		{EndpointSlice, `{addressType: IPv4}`, `{addressType: IPv4, endpoints: [{addresses: ["fd00::1"]}]}`, `endpoints[0].addresses: Invalid value: "fd00::1": must be an IPv4 address`},
+	} {
+		old, obj := c.kind.New(), c.kind.New()
+		decode(t, c.kind, c.old, old)
+		decode(t, c.kind, c.body, obj)
+		got := ""
+		if errs := c.kind.Validate(obj, old); len(errs) > 0 {
+			got = errs[0].Error()
+		}
+		if got != c.want {
+			t.Errorf("%s %s -> %s\n got %s\nwant %s", c.kind.Kind, c.old, c.body, got, c.want)
+		}
+	}
+}
+
+func decode(t *testing.T, kind *Kind, text string, into Object) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(text), into); err != nil {
+		t.Fatalf("%s %s: %v", kind.Kind, text, err)
+	}
+	kind.ApplyDefaults(into)
 }

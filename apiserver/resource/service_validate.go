@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	utilnet "k8s.io/utils/net"
 )
 
 var (
@@ -322,11 +323,12 @@ func validateBalancerClass(s *corev1.Service) field.ErrorList {
 	return errs
 }
 
-// nonSpecialIP refuses addresses that cannot be an endpoint elsewhere.
+// nonSpecialIP refuses addresses that cannot be an endpoint elsewhere. It reads
+// 010.0.0.1, too: that this is not written so is told by other rules.
 func nonSpecialIP(ip string, path *field.Path) field.ErrorList {
-	addr, err := netip.ParseAddr(ip)
+	addr := utilnet.ParseIPSloppy(ip)
 	switch {
-	case err != nil:
+	case addr == nil:
 		return field.ErrorList{field.Invalid(path, ip, "must be a valid IP address")}
 	case addr.IsUnspecified():
 		return field.ErrorList{field.Invalid(path, ip, fmt.Sprintf("may not be unspecified (%v)", ip))}

@@ -1,10 +1,9 @@
 package resource
 
 import (
-	"net/netip"
-
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -22,10 +21,11 @@ func (k *Kind) ValidateMeta(obj, old Object) field.ErrorList {
 }
 
 func nameIsIP(name string, _ bool) []string {
-	if ip, err := netip.ParseAddr(name); err != nil || ip.String() != name {
-		return []string{"must be a valid IP address in canonical form"}
+	var msgs []string
+	for _, err := range validation.IsValidIP(&field.Path{}, name) {
+		msgs = append(msgs, err.Detail)
 	}
-	return nil
+	return msgs
 }
 
 func validateLabels(labels map[string]string, at *field.Path) field.ErrorList {

@@ -8,6 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -20,6 +21,31 @@ const endpointsDeprecated = "v1 Endpoints is deprecated in v1.33+; use discovery
 func warnEndpointSlice(s *discoveryv1.EndpointSlice) []string {
 	if s.AddressType == discoveryv1.AddressTypeFQDN {
 		return []string{"spec.addressType: FQDN endpoints are deprecated"}
+	}
+	var list []string
+	for i, e := range s.Endpoints {
+		list = append(list, warnIPs(e.Addresses, field.NewPath("endpoints").Index(i).Child("addresses"))...)
+	}
+	return list
+}
+
+func warnEndpoints(e *corev1.Endpoints) []string {
+	var list []string
+	for i, subset := range e.Subsets {
+		at := field.NewPath("subsets").Index(i)
+		for j, a := range subset.Addresses {
+			list = append(list, validation.GetWarningsForIP(at.Child("addresses").Index(j).Child("ip"), a.IP)...)
+		}
+		for j, a := range subset.NotReadyAddresses {
+			list = append(list, validation.GetWarningsForIP(at.Child("notReadyAddresses").Index(j).Child("ip"), a.IP)...)
+		}
+	}
+	return list
+}
+
+func warnIngress(i *networkingv1.Ingress) []string {
+	if _, ok := i.Annotations[ingressClassAnnotation]; ok && i.Spec.IngressClassName == nil {
+		return []string{fmt.Sprintf("annotation %q is deprecated, please use 'spec.ingressClassName' instead", ingressClassAnnotation)}
 	}
 	return nil
 }
