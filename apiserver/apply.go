@@ -57,8 +57,9 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 	}
 	code := http.StatusOK
 	o.applied = true
+	var before resource.Object
 	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
-		if current == nil {
+		if before = current; current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
 		}
 		next, err := merge(shown(r.kind, current).DeepCopyObject().(resource.Object))
@@ -74,7 +75,7 @@ func (s *Server) apply(w http.ResponseWriter, r *request, o writeOptions, body [
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, code, done)
+	return s.respondWritten(w, r, code, done, before)
 }
 
 func decodeApplied(body []byte) (*unstructured.Unstructured, error) {

@@ -34,13 +34,17 @@ func (s *Server) create(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, http.StatusCreated, created)
+	return s.respondWritten(w, r, http.StatusCreated, created, nil)
 }
 
 // respondWritten answers a write with what is stored now, and with what the
-// client should know about it.
-func (s *Server) respondWritten(w http.ResponseWriter, r *request, code int, obj resource.Object) error {
-	return s.respondObject(w, r, code, obj, r.kind.Stored().Warnings(obj))
+// client should know about it; before is what was stored, nil when nothing was.
+func (s *Server) respondWritten(w http.ResponseWriter, r *request, code int, obj, before resource.Object) error {
+	var warnings []string
+	if r.subresource == "" {
+		warnings = r.kind.Stored().Warnings(obj, before)
+	}
+	return s.respondObject(w, r, code, obj, warnings)
 }
 
 // respondObject answers with a stored object.

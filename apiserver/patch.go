@@ -41,9 +41,10 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	var warnings []string
+	var before resource.Object
 	o.fieldManager = managerOf(r.Request)
 	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
-		if current == nil {
+		if before = current; current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
 		}
 		next, told, err := patched(r.kind, shown(r.kind, current), patchType, body, o.validation)
@@ -60,7 +61,7 @@ func (s *Server) patch(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, http.StatusOK, done)
+	return s.respondWritten(w, r, http.StatusOK, done, before)
 }
 
 // checkPatch refuses, before anything is read, what is no patch of its type.

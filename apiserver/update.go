@@ -43,8 +43,9 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	obj = stored(r.kind, obj)
 	code := http.StatusOK
 	o.fieldManager = managerOf(r.Request)
+	var before resource.Object
 	done, err := s.modify(r.Context(), r.kind.Stored(), r.namespace, r.name, r.subresource, o, func(current resource.Object) (resource.Object, error) {
-		if current == nil {
+		if before = current; current == nil {
 			return nil, apierrors.NewNotFound(r.kind.GR(), r.name)
 		}
 		return obj.DeepCopyObject().(resource.Object), nil
@@ -56,7 +57,7 @@ func (s *Server) update(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	return s.respondWritten(w, r, code, done)
+	return s.respondWritten(w, r, code, done, before)
 }
 
 // modify is the common way of update, patch and the subresources that change

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -24,6 +25,13 @@ var movedFields = map[string]string{
 	"PreemptionPolicy":      "Priority",
 	"Quobyte":               "RBD",
 	"SetHostnameAsFQDN":     "Subdomain",
+}
+
+// plainFields are pointers in v1 only: where nothing is said they show a zero.
+var plainFields = map[reflect.Type][]string{
+	reflect.TypeFor[appsv1.RollingUpdateDaemonSet]():           {"MaxUnavailable", "MaxSurge"},
+	reflect.TypeFor[appsv1.RollingUpdateDeployment]():          {"MaxUnavailable", "MaxSurge"},
+	reflect.TypeFor[appsv1.RollingUpdateStatefulSetStrategy](): {"Partition"},
 }
 
 // hostFields of a pod's specification are in its security context internally.
@@ -68,7 +76,11 @@ func marshalInternalList(v reflect.Value) ([]byte, error) {
 func marshalInternalStruct(v reflect.Value) ([]byte, error) {
 	var parts [][]byte
 	for _, f := range internalFields(v.Type()) {
-		part, err := marshalInternal(v.FieldByIndex(f.Index))
+		value := v.FieldByIndex(f.Index)
+		if slices.Contains(plainFields[v.Type()], f.Name) && value.IsNil() {
+			value = reflect.Zero(f.Type.Elem())
+		}
+		part, err := marshalInternal(value)
 		if spec, ok := v.Interface().(corev1.PodSpec); ok && f.Name == "SecurityContext" && spec.SecurityContext != nil {
 			part, err = marshalPodSecurity(&spec)
 		}

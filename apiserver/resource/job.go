@@ -29,7 +29,7 @@ var Job = &Kind{
 	NewList:  func() runtime.Object { return &batchv1.JobList{} },
 	Default:  on(defaultJob),
 	Prepare:  onBoth(prepareJob),
-	Warn:     warn(warnJob),
+	Warn:     warnBoth(warnJob),
 	Validate: check(validateJob),
 	Fields: selectable(func(j *batchv1.Job) fields.Set {
 		return fields.Set{"status.successful": strconv.Itoa(int(j.Status.Succeeded))}
@@ -71,10 +71,13 @@ func defaultJob(j *batchv1.Job) {
 // prepareJob makes the selector: the job's own UID, so that no two jobs ever
 // count each other's pods.
 func prepareJob(j, old *batchv1.Job) {
+	inherits := len(j.Labels) == 0
 	if old != nil {
+		if inherits {
+			j.Labels = maps.Clone(j.Spec.Template.Labels)
+		}
 		return
 	}
-	inherits := len(j.Labels) == 0
 	if !*j.Spec.ManualSelector {
 		template := generatedLabels(j)
 		maps.Copy(template, j.Spec.Template.Labels) // what the user has set is looked at later

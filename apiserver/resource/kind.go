@@ -46,8 +46,8 @@ type Kind struct {
 	Validate func(obj, old Object) field.ErrorList
 
 	// Warn tells what is allowed in an object, and yet likely a mistake or about
-	// to go. kubectl prints it: "Warning: …".
-	Warn func(obj Object) []string
+	// to go; old is nil on create. kubectl prints it: "Warning: …".
+	Warn func(obj, old Object) []string
 
 	// Deprecated is such a warning about the kind itself, given with each answer.
 	Deprecated string
@@ -232,8 +232,18 @@ func selectable[T Object](f func(T) fields.Set) func(Object) fields.Set {
 	return func(o Object) fields.Set { return f(o.(T)) }
 }
 
-func warn[T Object](f func(T) []string) func(Object) []string {
-	return func(o Object) []string { return f(o.(T)) }
+func warn[T Object](f func(T) []string) func(Object, Object) []string {
+	return func(o, _ Object) []string { return f(o.(T)) }
+}
+
+func warnBoth[T Object](f func(obj, old T) []string) func(Object, Object) []string {
+	return func(o, old Object) []string {
+		var before T
+		if old != nil {
+			before = old.(T)
+		}
+		return f(o.(T), before)
+	}
 }
 
 func row[T Object](f func(T, time.Time) []any) func(Object, time.Time) []any {
@@ -255,12 +265,13 @@ func setPtr[T any](field **T, value T) {
 	}
 }
 
-// Warnings are what a client shall be told about an object it has written.
-func (k *Kind) Warnings(obj Object) []string {
+// Warnings are what a client shall be told about an object it has written; old
+// is nil when it is new.
+func (k *Kind) Warnings(obj, old Object) []string {
 	if k.Warn == nil {
 		return nil
 	}
-	return k.Warn(obj)
+	return k.Warn(obj, old)
 }
 
 // ApplyDefaults fills in what the object leaves out.

@@ -22,7 +22,7 @@ var Pod = &Kind{
 	NewList:       func() runtime.Object { return &corev1.PodList{} },
 	Default:       on(defaultPod),
 	Prepare:       onBoth(preparePod),
-	Warn:          warn(warnPod),
+	Warn:          warnBoth(warnPod),
 	Validate:      check(validatePod),
 	Fields:        selectable(podFields),
 	Status:        true,

@@ -1,8 +1,7 @@
 package resource
 
 import (
-	"strings"
-
+	"github.com/distribution/reference"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 )
@@ -96,14 +95,18 @@ func roundMillis(list corev1.ResourceList) {
 }
 
 // tagOf is the tag that an image reference means: none and no digest is
-// "latest". "host:5000/app" has a port, and no tag.
+// "latest". "host:5000/app" has a port, and no tag. What is no reference has
+// none either.
 func tagOf(image string) string {
-	if strings.Contains(image, "@") {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
 		return ""
 	}
-	last := image[strings.LastIndex(image, "/")+1:]
-	if _, tag, ok := strings.Cut(last, ":"); ok {
-		return tag
+	if tagged, ok := named.(reference.Tagged); ok {
+		return tagged.Tag()
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return ""
 	}
 	return "latest"
 }

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -22,8 +23,9 @@ var StatefulSet = &Kind{
 	ShortNames: []string{"sts"}, Categories: []string{"all"}, Namespaced: true, Prefix: "/registry/statefulsets/",
 	New:      func() Object { return &appsv1.StatefulSet{} },
 	NewList:  func() runtime.Object { return &appsv1.StatefulSetList{} },
+	NameRule: apivalidation.NameIsDNSLabel, // of which the pods' hostnames are made
 	Default:  on(defaultStatefulSet),
-	Warn:     warn(warnStatefulSet),
+	Warn:     warnBoth(warnStatefulSet),
 	Validate: check(validateStatefulSet),
 	Status:   true, Generation: true, Subresources: []Subresource{scale},
 	Columns: []metav1.TableColumnDefinition{

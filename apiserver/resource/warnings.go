@@ -2,10 +2,7 @@ package resource
 
 import (
 	"fmt"
-	"sort"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -104,65 +101,6 @@ func warnIPs(ips []string, at *field.Path) []string {
 	var list []string
 	for i, ip := range ips {
 		list = append(list, validation.GetWarningsForIP(at.Index(i), ip)...)
-	}
-	return list
-}
-
-func warnPod(p *corev1.Pod) []string { return warnPodSpec(&p.Spec, field.NewPath("spec")) }
-
-// The workloads warn of their template.
-
-func warnDeployment(d *appsv1.Deployment) []string   { return warnTemplate(&d.Spec.Template) }
-func warnReplicaSet(r *appsv1.ReplicaSet) []string   { return warnTemplate(&r.Spec.Template) }
-func warnDaemonSet(d *appsv1.DaemonSet) []string     { return warnTemplate(&d.Spec.Template) }
-func warnStatefulSet(s *appsv1.StatefulSet) []string { return warnTemplate(&s.Spec.Template) }
-func warnJob(j *batchv1.Job) []string                { return warnTemplate(&j.Spec.Template) }
-
-func warnTemplate(t *corev1.PodTemplateSpec) []string {
-	return warnPodSpec(&t.Spec, field.NewPath("spec", "template", "spec"))
-}
-
-// oldNodeLabels are names of before 1.14 and what took their place.
-var oldNodeLabels = map[string]string{
-	"beta.kubernetes.io/arch":                  `deprecated since v1.14; use "kubernetes.io/arch" instead`,
-	"beta.kubernetes.io/os":                    `deprecated since v1.14; use "kubernetes.io/os" instead`,
-	"failure-domain.beta.kubernetes.io/region": `deprecated since v1.17; use "topology.kubernetes.io/region" instead`,
-	"failure-domain.beta.kubernetes.io/zone":   `deprecated since v1.17; use "topology.kubernetes.io/zone" instead`,
-	"beta.kubernetes.io/instance-type":         `deprecated since v1.17; use "node.kubernetes.io/instance-type" instead`,
-}
-
-func warnPodSpec(spec *corev1.PodSpec, path *field.Path) []string {
-	var list []string
-	for key := range spec.NodeSelector {
-		if text, ok := oldNodeLabels[key]; ok {
-			list = append(list, fmt.Sprintf("%s: %s", path.Child("nodeSelector").Key(key), text))
-		}
-	}
-	sort.Strings(list)
-	for i, ref := range spec.ImagePullSecrets {
-		if ref.Name == "" {
-			list = append(list, fmt.Sprintf("%s: invalid empty name %q", path.Child("imagePullSecrets").Index(i).Child("name"), ref.Name))
-		}
-	}
-	for i := range spec.InitContainers {
-		list = append(list, warnEnv(&spec.InitContainers[i], path.Child("initContainers").Index(i))...)
-	}
-	for i := range spec.Containers {
-		list = append(list, warnEnv(&spec.Containers[i], path.Child("containers").Index(i))...)
-	}
-	return list
-}
-
-// warnEnv: of two variables with one name the later one holds, and a patch that
-// merges by name knows one only.
-func warnEnv(c *corev1.Container, path *field.Path) []string {
-	var list []string
-	seen := map[string]bool{}
-	for i, e := range c.Env {
-		if seen[e.Name] {
-			list = append(list, fmt.Sprintf("%s: hides previous definition of %q, which may be dropped when using apply", path.Child("env").Index(i), e.Name))
-		}
-		seen[e.Name] = true
 	}
 	return list
 }

@@ -33,6 +33,7 @@ var ReplicationController = &Kind{
 	New:      func() Object { return &corev1.ReplicationController{} },
 	NewList:  func() runtime.Object { return &corev1.ReplicationControllerList{} },
 	Default:  on(defaultReplicationController),
+	Warn:     warnBoth(warnReplicationController),
 	Validate: check(validateReplicationController),
 	Fields: selectable(func(r *corev1.ReplicationController) fields.Set {
 		return fields.Set{"status.replicas": strconv.Itoa(int(r.Status.Replicas))}
@@ -78,7 +79,7 @@ var ReplicaSet = &Kind{
 		setPtr(&r.Spec.Replicas, 1)
 		defaultPodSpec(&r.Spec.Template.Spec)
 	}),
-	Warn:     warn(warnReplicaSet),
+	Warn:     warnBoth(warnReplicaSet),
 	Validate: check(validateReplicaSet),
 	Status:   true, Generation: true, Subresources: []Subresource{scale},
 	Columns: replicaColumns,
@@ -96,7 +97,8 @@ var Deployment = &Kind{
 	New:      func() Object { return &appsv1.Deployment{} },
 	NewList:  func() runtime.Object { return &appsv1.DeploymentList{} },
 	Default:  on(defaultDeployment),
-	Warn:     warn(warnDeployment),
+	Prepare:  onBoth(prepareDeployment),
+	Warn:     warnBoth(warnDeployment),
 	Validate: check(validateDeployment),
 	Status:   true, Generation: true, Subresources: []Subresource{scale},
 	Columns: []metav1.TableColumnDefinition{
@@ -126,6 +128,14 @@ func defaultDeployment(d *appsv1.Deployment) {
 	defaultPodSpec(&d.Spec.Template.Spec)
 }
 
+// prepareDeployment counts changed annotations as a change of the specification:
+// the controller copies them to the ReplicaSets.
+func prepareDeployment(d, old *appsv1.Deployment) {
+	if old != nil && !equality.Semantic.DeepEqual(d.Annotations, old.Annotations) {
+		d.Generation = old.Generation + 1
+	}
+}
+
 // DaemonSet runs one pod on every node that fits.
 var DaemonSet = &Kind{
 	GroupVersion: appsv1.SchemeGroupVersion,
@@ -135,7 +145,7 @@ var DaemonSet = &Kind{
 	NewList:  func() runtime.Object { return &appsv1.DaemonSetList{} },
 	Default:  on(defaultDaemonSet),
 	Prepare:  onBoth(prepareDaemonSet),
-	Warn:     warn(warnDaemonSet),
+	Warn:     warnBoth(warnDaemonSet),
 	Validate: check(validateDaemonSet),
 	Status:   true, Generation: true,
 	Columns: []metav1.TableColumnDefinition{
