@@ -59,7 +59,7 @@ func newProxier(cfg Config, family corev1.IPFamily, health *health, metrics *met
 		health: health, metrics: metrics, period: cfg.SyncPeriod, pause: cfg.MinSyncPeriod,
 		events: make(chan change, 256), waiting: map[*changes]int{}, due: true,
 	}
-	p.applier = NewApplier(family, p.backend, NewHealthChecks(cfg.NodePortAddresses, health.healthy))
+	p.applier = NewApplier(family, p.backend, NewHealthChecks(ofFamily(cfg.NodePortAddresses, family), health.healthy))
 	if own, ok := p.backend.(prometheus.Collector); ok { // what only this mode can count
 		if err := metrics.registry.Register(own); err != nil {
 			return nil, err

@@ -30,7 +30,7 @@ type Config struct {
 	HealthAddress string
 	// MetricsAddress serves /metrics, /proxyMode and /configz: "127.0.0.1:10249".
 	MetricsAddress string
-	// NodePortAddresses of this node answer on health check node ports; none:
+	// NodePortAddresses of this node answer on health check node ports; none of a family:
 	// all of its addresses do.
 	NodePortAddresses []netip.Addr
 	// Configz is the configuration as /configz shows it.

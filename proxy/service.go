@@ -182,6 +182,11 @@ func parseAddrs(list []string, family corev1.IPFamily) []netip.Addr {
 	return addrs
 }
 
+// ofFamily are those of the addresses that are of the family.
+func ofFamily(addrs []netip.Addr, family corev1.IPFamily) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return !isOf(a, family) })
+}
+
 // describe is a port as the log tells it: "10.96.28.255:80/TCP".
 func (p *ServicePort) describe() string {
 	return fmt.Sprintf("%s/%s", netip.AddrPortFrom(p.ClusterIP, p.Port), p.Name.Protocol)

@@ -126,10 +126,21 @@ func removeCanaryModes(ctx context.Context) error {
 // healthCheckAddresses are the node's that answer on health check node ports:
 // those that take node ports.
 func (f *proxyFlags) healthCheckAddresses(facts []proxyFacts) ([]netip.Addr, error) {
-	if f.nodePortAddresses == "" && f.mode == "nftables" {
-		return []netip.Addr{facts[0].node}, nil
+	var all []netip.Addr
+	for _, own := range facts {
+		switch {
+		case !own.node.IsValid() && own.family == corev1.IPv6Protocol:
+		case f.nodePortAddresses == "" && f.mode == "nftables":
+			all = append(all, own.node)
+		default:
+			addrs, err := proxy.NodePortAddresses(own.nodePorts)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, addrs...)
+		}
 	}
-	return proxy.NodePortAddresses(facts[0].nodePorts)
+	return all, nil
 }
 
 // cleanupProxy removes the rules of every mode.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -113,6 +114,25 @@ func TestNodePortsOfTheOtherFamily(t *testing.T) {
 	own.nodePorts = []netip.Prefix{netip.MustParsePrefix("fd00:56::/64")}
 	if got := (&proxyFlags{nodePortAddresses: "fd00:56::/64"}).nftablesNodePorts(own); len(got) != 1 || got[0] != own.nodePorts[0] {
 		t.Errorf("with a range of IPv6: %v", got)
+	}
+}
+
+// TestHealthChecksOfBothFamilies: nftables mode takes the primary address of each,
+// all others every address, which is none in the list.
+func TestHealthChecksOfBothFamilies(t *testing.T) {
+	four, six := netip.MustParseAddr("192.168.56.11"), netip.MustParseAddr("fd00:56::11")
+	facts := []proxyFacts{{family: corev1.IPv4Protocol, node: four}, {family: corev1.IPv6Protocol, node: six}}
+	got, err := (&proxyFlags{mode: "nftables"}).healthCheckAddresses(facts)
+	if err != nil || !slices.Equal(got, []netip.Addr{four, six}) {
+		t.Errorf("nftables mode: %v, %v", got, err)
+	}
+	facts[1].node = netip.Addr{}
+	got, err = (&proxyFlags{mode: "nftables"}).healthCheckAddresses(facts)
+	if err != nil || !slices.Equal(got, []netip.Addr{four}) {
+		t.Errorf("nftables mode without IPv6: %v, %v", got, err)
+	}
+	if got, err := (&proxyFlags{mode: "iptables"}).healthCheckAddresses(facts); err != nil || len(got) != 0 {
+		t.Errorf("iptables mode: %v, %v", got, err)
 	}
 }
 

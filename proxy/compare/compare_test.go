@@ -62,8 +62,9 @@ func TestCompare(t *testing.T) {
 			plane.do(change)
 		}
 		plane.mark(step)
+		ports := plane.healthCheckPorts()
 		for _, p := range pairs {
-			if theirs, ours := p.settle(step); theirs != ours {
+			if theirs, ours := p.settle(step, ports); theirs != ours {
 				difference := diff.Diff("kube-proxy", []byte(theirs), "ours", []byte(ours))
 				t.Errorf("%s mode differs after step %d: %s\n%s\n%s", p.mode, step, describe(changes), difference, plane.objects(difference))
 			}

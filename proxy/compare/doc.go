@@ -5,7 +5,8 @@
 // Dice create, change and delete Services and EndpointSlices of one API server.
 // Four proxies watch them, ours and kube-proxy in iptables and in nftables mode,
 // each in a network namespace that looks like node-1 (192.168.56.11, zone z1, pods
-// 10.244.1.0/24). After each step their rules must be equal, of both IP families.
+// 10.244.1.0/24). After each step their rules must be equal, of both IP families,
+// and they must answer on the same health check node ports.
 // The seed of the dice repeats everything, and chooses the proxies' flags:
 //
 //	make compare                                        a new seed
@@ -24,6 +25,9 @@
 //     (external IP, or IP of the load balancer): the order of a Go map decides
 //   - one IP twice in the status of a load balancer: kube-proxy's iptables mode
 //     writes its rules twice, we once
+//
+// What is not compared is the count of endpoints in those answers: kube-proxy counts
+// ready ones of ports, too, which the Service does not have any more.
 //
 // What is made equal before it is compared, besides counters and order
 // (proxytest): nftables mode of kube-proxy keeps chains for a while which it has

@@ -104,9 +104,10 @@ func (p *pair) start(kubeconfig string, flags []string) {
 	}
 }
 
-// settle is the rules when both know the step. They are asked again as long as
-// they differ, until neither has changed any more for a while.
-func (p *pair) settle(step int) (theirs, ours string) {
+// settle is the rules when both know the step, and their answers on these ports.
+// They are asked again as long as they differ, until neither has changed any more
+// for a while.
+func (p *pair) settle(step int, ports []int32) (theirs, ours string) {
 	p.t.Helper()
 	const calm = 8 * time.Second
 	known := func(rules string) bool {
@@ -119,7 +120,7 @@ func (p *pair) settle(step int) (theirs, ours string) {
 	}
 	var changed time.Time
 	if !within(2*time.Minute, func() bool {
-		t, o := p.rules(p.theirs), p.rules(p.ours)
+		t, o := p.state(p.theirs, ports), p.state(p.ours, ports)
 		if t != theirs || o != ours {
 			theirs, ours, changed = t, o, time.Now()
 		}
@@ -128,6 +129,10 @@ func (p *pair) settle(step int) (theirs, ours string) {
 		p.t.Fatalf("%s mode: not both know step %d\n%s\n%s", p.mode, step, p.programs[0].said(), p.programs[1].said())
 	}
 	return theirs, ours
+}
+
+func (p *pair) state(host *nstest.Host, ports []int32) string {
+	return p.rules(host) + healthChecks(p.t.Context(), host, ports)
 }
 
 // rules are those of both families, made comparable. What is not there yet is

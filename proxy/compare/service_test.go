@@ -60,7 +60,7 @@ func (c *cluster) spec(s *service) corev1.ServiceSpec {
 	}
 	spec.PublishNotReadyAddresses = c.chance(.15)
 	if c.chance(.2) {
-		spec.TrafficDistribution = new(pick(c.dice, corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode))
+		spec.TrafficDistribution = new(pick(c.dice, "PreferClose", corev1.ServiceTrafficDistributionPreferSameZone, corev1.ServiceTrafficDistributionPreferSameNode))
 	}
 	return spec
 }
