@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 	"time"
@@ -78,6 +79,7 @@ var EndpointSlice = &Kind{
 	New:        func() Object { return &discoveryv1.EndpointSlice{} },
 	NewList:    func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 	Default:    on(defaultEndpointSlice),
+	Prepare:    onBoth(prepareEndpointSlice),
 	Warn:       warn(warnEndpointSlice),
 	Validate:   check(validateEndpointSlice),
 	Generation: true,
@@ -93,6 +95,19 @@ func defaultEndpointSlice(s *discoveryv1.EndpointSlice) {
 	for i := range s.Ports {
 		setPtr(&s.Ports[i].Name, "")
 		setPtr(&s.Ports[i].Protocol, corev1.ProtocolTCP)
+	}
+}
+
+// prepareEndpointSlice: labels count as a change, for they say whose slice it is.
+func prepareEndpointSlice(s, old *discoveryv1.EndpointSlice) {
+	if old != nil && !maps.Equal(s.Labels, old.Labels) {
+		s.Generation = old.Generation + 1
+	}
+	if len(s.Endpoints) == 0 { // shown as null
+		s.Endpoints = nil
+	}
+	if len(s.Ports) == 0 {
+		s.Ports = nil
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -94,6 +96,17 @@ func TestServiceWarnings(t *testing.T) {
 	} {
 		if got := warnService(service(t, c.spec)); !slices.Equal(got, c.want) {
 			t.Errorf("%s\n got %q\nwant %q", c.spec, got, c.want)
+		}
+	}
+}
+
+func TestEndpointSliceGeneration(t *testing.T) {
+	old := &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Generation: 3, Labels: map[string]string{"a": "b"}}}
+	for label, want := range map[string]int64{"b": 3, "c": 4} {
+		s := old.DeepCopy()
+		s.Labels["a"] = label
+		if prepareEndpointSlice(s, old); s.Generation != want {
+			t.Errorf("label %s: generation %d, want %d", label, s.Generation, want)
 		}
 	}
 }
