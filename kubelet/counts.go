@@ -29,16 +29,26 @@ var podStartBuckets = []float64{0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 12
 func newCounts(node string, running func() (pods int, containers map[string]int)) *counts {
 	c := &counts{
 		own: prometheus.NewRegistry(), probing: prometheus.NewRegistry(),
-		podStart: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "kubelet_pod_start_duration_seconds", Buckets: podStartBuckets,
-			Help: "[ALPHA] Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run"}),
-		startedPods: prometheus.NewCounter(prometheus.CounterOpts{Name: "kubelet_started_pods_total",
-			Help: "[ALPHA] Cumulative number of pods started"}),
-		startedContainers: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubelet_started_containers_total",
-			Help: "[ALPHA] Cumulative number of containers started"}, []string{"container_type"}),
-		startFailures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "kubelet_started_containers_errors_total",
-			Help: "[ALPHA] Cumulative number of errors when starting containers"}, []string{"container_type", "code"}),
-		probes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "prober_probe_total",
-			Help: "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result."},
+		podStart: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "kubelet_pod_start_duration_seconds", Buckets: podStartBuckets,
+			Help: "[ALPHA] Duration in seconds from kubelet seeing a pod for the first time to the pod starting to run",
+		}),
+		startedPods: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "kubelet_started_pods_total",
+			Help: "[ALPHA] Cumulative number of pods started",
+		}),
+		startedContainers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kubelet_started_containers_total",
+			Help: "[ALPHA] Cumulative number of containers started",
+		}, []string{"container_type"}),
+		startFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kubelet_started_containers_errors_total",
+			Help: "[ALPHA] Cumulative number of errors when starting containers",
+		}, []string{"container_type", "code"}),
+		probes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "prober_probe_total",
+			Help: "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result.",
+		},
 			[]string{"probe_type", "result", "container", "pod", "namespace", "pod_uid"}),
 	}
 	name := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubelet_node_name", Help: "[ALPHA] The node's name. The count is always 1."}, []string{"node"})

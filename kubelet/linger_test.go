@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -53,7 +54,7 @@ func TestLingering(t *testing.T) {
 	if got := <-heard; got != late {
 		t.Errorf("after its close the server read %q, want %q", got, late)
 	}
-	if n, err := conn.Read(words); err != io.EOF {
+	if n, err := conn.Read(words); !errors.Is(err, io.EOF) {
 		t.Errorf("the server has not ended: %d bytes, %v", n, err)
 	}
 }
@@ -67,7 +68,7 @@ func TestLingeringEnds(t *testing.T) {
 		began := time.Now()
 		conn.Close()
 		conn.Close() // the second time is none
-		if _, err := theirs.Read(make([]byte, 1)); err != io.EOF || time.Since(began) != linger {
+		if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(began) != linger {
 			t.Errorf("after %v: %v, want EOF after %v", time.Since(began), err, linger)
 		}
 	})

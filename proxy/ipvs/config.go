@@ -60,11 +60,13 @@ type family struct {
 var (
 	ipv4 = family{
 		iptables.IPv4, unix.AF_INET, "/32", "127.0.0.0/8", "icmp-port-unreachable", "inet", "KUBE-",
-		[2]netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")}, netip.MustParseAddrPort("198.51.100.0:20000"),
+		[2]netip.Prefix{netip.MustParsePrefix("0.0.0.0/1"), netip.MustParsePrefix("128.0.0.0/1")},
+		netip.MustParseAddrPort("198.51.100.0:20000"),
 	}
 	ipv6 = family{
 		iptables.IPv6, unix.AF_INET6, "/128", "::1/128", "icmp6-port-unreachable", "inet6", "KUBE-6-",
-		[2]netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")}, netip.MustParseAddrPort("[2001:db8::]:20000"),
+		[2]netip.Prefix{netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")},
+		netip.MustParseAddrPort("[2001:db8::]:20000"),
 	}
 )
 
