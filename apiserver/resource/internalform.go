@@ -81,7 +81,7 @@ func marshalInternalStruct(v reflect.Value) ([]byte, error) {
 			value = reflect.Zero(f.Type.Elem())
 		}
 		part, err := marshalInternal(value)
-		if spec, ok := v.Interface().(corev1.PodSpec); ok && f.Name == "SecurityContext" && spec.SecurityContext != nil {
+		if spec, ok := reflect.TypeAssert[corev1.PodSpec](v); ok && f.Name == "SecurityContext" && spec.SecurityContext != nil {
 			part, err = marshalPodSecurity(&spec)
 		}
 		if err != nil {
