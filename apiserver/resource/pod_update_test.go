@@ -3,7 +3,10 @@ package resource
 import (
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -48,4 +51,27 @@ func podUpdate(t *testing.T, old, now string) string {
 		return errs[0].Error()
 	}
 	return ""
+}
+
+// TestWorkloadPrepare: a Deployment's annotations are its ReplicaSets', so they
+// count as a generation; a job without labels has its template's.
+func TestWorkloadPrepare(t *testing.T) {
+	old := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: 3}}
+	d := old.DeepCopy()
+	Deployment.Prepare(d, old)
+	if d.Generation != 3 {
+		t.Errorf("generation %d of a Deployment as before, want 3", d.Generation)
+	}
+	d.Annotations = map[string]string{"a": "b"}
+	if Deployment.Prepare(d, old); d.Generation != 4 {
+		t.Errorf("generation %d with an annotation, want 4", d.Generation)
+	}
+	before := &batchv1.Job{Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "a"}}}}}
+	j := before.DeepCopy()
+	if Job.Prepare(j, before); j.Labels["app"] != "a" {
+		t.Errorf("labels %v of a changed Job, want its template's", j.Labels)
+	}
+	if errs := StatefulSet.Check(&appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "a.b", Namespace: "n"}}, nil); len(errs) == 0 || errs[0].Field != "metadata.name" {
+		t.Errorf("a StatefulSet named a.b: %v", errs)
+	}
 }
