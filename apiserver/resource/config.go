@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -24,10 +25,12 @@ var ConfigMap = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "ConfigMap", Plural: "configmaps", Singular: "configmap", ShortNames: []string{"cm"},
 	Namespaced: true, Prefix: "/registry/configmaps/",
-	New:      func() Object { return &corev1.ConfigMap{} },
-	NewList:  func() runtime.Object { return &corev1.ConfigMapList{} },
-	Validate: check(validateConfigMap),
-	Columns:  dataColumns,
+	MetaAgain: metaTwice,
+	New:       func() Object { return &corev1.ConfigMap{} },
+	NewList:   func() runtime.Object { return &corev1.ConfigMapList{} },
+	Default:   on(func(c *corev1.ConfigMap) { emptyForNull(c.BinaryData) }),
+	Validate:  check(validateConfigMap),
+	Columns:   dataColumns,
 	Row: row(func(c *corev1.ConfigMap, now time.Time) []any {
 		return []any{c.Name, int64(len(c.Data) + len(c.BinaryData)), created(c, now)}
 	}),
@@ -38,22 +41,14 @@ var Secret = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "Secret", Plural: "secrets", Singular: "secret",
 	Namespaced: true, Prefix: "/registry/secrets/",
-	New:     func() Object { return &corev1.Secret{} },
-	NewList: func() runtime.Object { return &corev1.SecretList{} },
-	Default: on(func(s *corev1.Secret) {
-		set(&s.Type, corev1.SecretTypeOpaque)
-		// stringData is a way to write, and is never read back.
-		for k, v := range s.StringData {
-			if s.Data == nil {
-				s.Data = map[string][]byte{}
-			}
-			s.Data[k] = []byte(v)
-		}
-		s.StringData = nil
-	}),
-	Validate: check(validateSecret),
-	Fields:   selectable(func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} }),
-	Columns:  []metav1.TableColumnDefinition{column("Name", "string"), column("Type", "string"), column("Data", "string"), column("Age", "string")},
+	MetaAgain: metaTwice,
+	New:       func() Object { return &corev1.Secret{} },
+	NewList:   func() runtime.Object { return &corev1.SecretList{} },
+	Default:   on(defaultSecret),
+	Validate:  check(validateSecret),
+	Warn:      warn(warnSecret),
+	Fields:    selectable(func(s *corev1.Secret) fields.Set { return fields.Set{"type": string(s.Type)} }),
+	Columns:   []metav1.TableColumnDefinition{column("Name", "string"), column("Type", "string"), column("Data", "string"), column("Age", "string")},
 	Row: row(func(s *corev1.Secret, now time.Time) []any {
 		return []any{s.Name, string(s.Type), int64(len(s.Data)), created(s, now)}
 	}),
@@ -64,6 +59,7 @@ var ServiceAccount = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "ServiceAccount", Plural: "serviceaccounts", Singular: "serviceaccount", ShortNames: []string{"sa"},
 	Namespaced: true, Prefix: "/registry/serviceaccounts/",
+	MetaAgain:     metaTwice,
 	New:           func() Object { return &corev1.ServiceAccount{} },
 	NewList:       func() runtime.Object { return &corev1.ServiceAccountList{} },
 	ReturnDeleted: true,
@@ -72,6 +68,28 @@ var ServiceAccount = &Kind{
 	Row: row(func(s *corev1.ServiceAccount, now time.Time) []any {
 		return []any{s.Name, created(s, now)}
 	}),
+}
+
+func defaultSecret(s *corev1.Secret) {
+	set(&s.Type, corev1.SecretTypeOpaque)
+	// stringData is a way to write, and is never read back.
+	for k, v := range s.StringData {
+		if s.Data == nil {
+			s.Data = map[string][]byte{}
+		}
+		s.Data[k] = []byte(v)
+	}
+	s.StringData = nil
+	emptyForNull(s.Data)
+}
+
+// emptyForNull: {"k": null} is a k without content.
+func emptyForNull(data map[string][]byte) {
+	for k, v := range data {
+		if v == nil {
+			data[k] = []byte{}
+		}
+	}
 }
 
 // maxData bounds what a ConfigMap or a Secret holds, in bytes.
@@ -99,7 +117,10 @@ func validateConfigMap(c, old *corev1.ConfigMap) field.ErrorList {
 		errs = append(errs, field.TooLong(field.NewPath(""), nil, maxData))
 	}
 	if old != nil && old.Immutable != nil && *old.Immutable {
-		errs = append(errs, frozen(c.Immutable, !equality.Semantic.DeepEqual(c.Data, old.Data) || !equality.Semantic.DeepEqual(c.BinaryData, old.BinaryData))...)
+		errs = append(errs, frozen(c.Immutable, !equality.Semantic.DeepEqual(c.Data, old.Data))...)
+		if !equality.Semantic.DeepEqual(c.BinaryData, old.BinaryData) {
+			errs = append(errs, field.Forbidden(field.NewPath("binaryData"), immutableText))
+		}
 	}
 	return errs
 }
@@ -116,6 +137,7 @@ func validateSecret(s, old *corev1.Secret) field.ErrorList {
 	if total > maxData {
 		errs = append(errs, field.TooLong(field.NewPath("data"), nil, maxData))
 	}
+	errs = append(errs, validateSecretType(s)...)
 	if old != nil && old.Type != s.Type {
 		errs = append(errs, field.Invalid(field.NewPath("type"), s.Type, "field is immutable"))
 	}
@@ -128,21 +150,23 @@ func validateSecret(s, old *corev1.Secret) field.ErrorList {
 // frozen: what is immutable stays so, and its data too.
 func frozen(immutable *bool, changed bool) field.ErrorList {
 	var errs field.ErrorList
-	const text = "field is immutable when `immutable` is set"
 	if immutable == nil || !*immutable {
-		errs = append(errs, field.Forbidden(field.NewPath("immutable"), text))
+		errs = append(errs, field.Forbidden(field.NewPath("immutable"), immutableText))
 	}
 	if changed {
-		errs = append(errs, field.Forbidden(field.NewPath("data"), text))
+		errs = append(errs, field.Forbidden(field.NewPath("data"), immutableText))
 	}
 	return errs
 }
+
+const immutableText = "field is immutable when `immutable` is set"
 
 // Lease is a heartbeat: of a node, or of the leader among several controllers.
 var Lease = &Kind{
 	GroupVersion: coordinationv1.SchemeGroupVersion,
 	Kind:         "Lease", Plural: "leases", Singular: "lease",
 	Namespaced: true, Prefix: "/registry/leases/",
+	AnyFinalizer:   true,
 	New:            func() Object { return &coordinationv1.Lease{} },
 	NewList:        func() runtime.Object { return &coordinationv1.LeaseList{} },
 	CreateOnUpdate: true,
@@ -186,7 +210,13 @@ var IPAddress = &Kind{
 var PriorityClass = &Kind{
 	GroupVersion: schedulingv1.SchemeGroupVersion,
 	Kind:         "PriorityClass", Plural: "priorityclasses", Singular: "priorityclass", ShortNames: []string{"pc"},
-	Prefix: "/registry/priorityclasses/", Generation: true,
+	Prefix: "/registry/priorityclasses/",
+	// The generation is 1 for ever: upstream does not count on.
+	Prepare: onBoth(func(p, old *schedulingv1.PriorityClass) {
+		if old == nil {
+			p.Generation = 1
+		}
+	}),
 	New:      func() Object { return &schedulingv1.PriorityClass{} },
 	NewList:  func() runtime.Object { return &schedulingv1.PriorityClassList{} },
 	Default:  on(func(p *schedulingv1.PriorityClass) { setPtr(&p.PreemptionPolicy, corev1.PreemptLowerPriority) }),
@@ -210,15 +240,28 @@ func validatePriorityClass(p, old *schedulingv1.PriorityClass) field.ErrorList {
 		return append(errs, apivalidation.ValidateImmutableField(p.PreemptionPolicy, old.PreemptionPolicy, field.NewPath("preemptionPolicy"))...)
 	}
 	const system, highest = "system-", 1000000000
-	known := map[string]int32{"system-node-critical": 2000001000, "system-cluster-critical": 2000000000}
-	switch value, ok := known[p.Name]; {
-	case ok && value == p.Value:
-	case strings.HasPrefix(p.Name, system):
-		errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), "priority class names with '"+system+"' prefix are reserved for system use only. error: "+p.Name+" is not a known system priority class"))
-	case p.Value > highest:
-		errs = append(errs, field.Forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000"))
+	if !strings.HasPrefix(p.Name, system) {
+		if p.Value > highest {
+			errs = append(errs, field.Forbidden(field.NewPath("value"), "maximum allowed value of a user defined priority is 1000000000"))
+		}
+	} else if why := notOfSystem(p); why != "" {
+		errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), "priority class names with '"+system+"' prefix are reserved for system use only. error: "+why))
 	}
 	return append(errs, supported(*p.PreemptionPolicy, field.NewPath("preemptionPolicy"), corev1.PreemptLowerPriority, corev1.PreemptNever)...)
+}
+
+// notOfSystem tells in what a class is none of the two that the server makes.
+func notOfSystem(p *schedulingv1.PriorityClass) string {
+	value, ok := map[string]int32{"system-node-critical": 2000001000, "system-cluster-critical": 2000000000}[p.Name]
+	switch {
+	case !ok:
+		return p.Name + " is not a known system priority class"
+	case p.Value != value:
+		return fmt.Sprintf("value of %s PriorityClass must be %d", p.Name, value)
+	case p.GlobalDefault:
+		return fmt.Sprintf("globalDefault of %s PriorityClass must be false", p.Name)
+	}
+	return ""
 }
 
 func validateLease(l, _ *coordinationv1.Lease) field.ErrorList {
@@ -228,6 +271,30 @@ func validateLease(l, _ *coordinationv1.Lease) field.ErrorList {
 	}
 	if n := l.Spec.LeaseTransitions; n != nil && *n < 0 {
 		errs = append(errs, field.Invalid(field.NewPath("spec", "leaseTransitions"), *n, "must be greater than or equal to 0"))
+	}
+	strategy := ""
+	if s := l.Spec.Strategy; s != nil {
+		strategy = string(*s)
+		errs = append(errs, validateLeaseStrategy(*s, specPath.Child("strategy", "strategy"))...)
+	}
+	if h := l.Spec.PreferredHolder; h != nil && *h != "" && strategy == "" {
+		errs = append(errs, field.Forbidden(specPath.Child("preferredHolder"), "may only be specified if `strategy` is defined"))
+	}
+	return errs
+}
+
+// validateLeaseStrategy: Kubernetes has one way to choose a leader; others name
+// theirs example.com/name.
+func validateLeaseStrategy(s coordinationv1.CoordinatedLeaseStrategy, at *field.Path) field.ErrorList {
+	if !strings.Contains(string(s), "/") {
+		if s == coordinationv1.OldestEmulationVersion {
+			return nil
+		}
+		return field.ErrorList{field.NotSupported(at, s, []coordinationv1.CoordinatedLeaseStrategy{coordinationv1.OldestEmulationVersion})}
+	}
+	var errs field.ErrorList
+	for _, msg := range validation.IsQualifiedName(string(s)) {
+		errs = append(errs, field.Invalid(at, s, msg))
 	}
 	return errs
 }

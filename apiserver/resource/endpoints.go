@@ -19,8 +19,9 @@ var Endpoints = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "Endpoints", Plural: "endpoints", Singular: "endpoints", ShortNames: []string{"ep"},
 	Namespaced: true, Prefix: "/registry/services/endpoints/",
-	New:     func() Object { return &corev1.Endpoints{} },
-	NewList: func() runtime.Object { return &corev1.EndpointsList{} },
+	MetaAgain: metaTwice,
+	New:       func() Object { return &corev1.Endpoints{} },
+	NewList:   func() runtime.Object { return &corev1.EndpointsList{} },
 	Default: on(func(e *corev1.Endpoints) {
 		for i := range e.Subsets {
 			for j := range e.Subsets[i].Ports {

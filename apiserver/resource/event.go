@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 var eventColumns = []metav1.TableColumnDefinition{
@@ -22,9 +24,13 @@ var Event = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "Event", Plural: "events", Singular: "event", ShortNames: []string{"ev"},
 	Namespaced: true, Prefix: "/registry/events/",
+	MetaAgain:      metaNever,
+	AnyFinalizer:   true,
 	New:            func() Object { return &corev1.Event{} },
 	NewList:        func() runtime.Object { return &corev1.EventList{} },
 	Fields:         selectable(eventFields),
+	NameRule:       roleName, // recorders put all sorts of names into it
+	Validate:       check(validateEvent),
 	TTL:            time.Hour,
 	CreateOnUpdate: true,
 	Columns:        eventColumns,
@@ -72,6 +78,50 @@ func eventFromCore(e *corev1.Event) *eventsv1.Event {
 	}
 	out.SetGroupVersionKind(eventsv1.SchemeGroupVersion.WithKind("Event"))
 	return out
+}
+
+// validateEvent: an event of old lies in the namespace of its object, a new one
+// (it has an eventTime) tells who reports what.
+func validateEvent(e, _ *corev1.Event) field.ErrorList {
+	var errs field.ErrorList
+	about := e.InvolvedObject.Namespace
+	home := e.Namespace == metav1.NamespaceDefault || e.Namespace == metav1.NamespaceSystem && !e.EventTime.IsZero()
+	if about == "" && !home || about != "" && about != e.Namespace && e.EventTime.IsZero() {
+		errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace"))
+	}
+	if !e.EventTime.IsZero() {
+		errs = append(errs, validateReport(e)...)
+	}
+	for _, msg := range validation.IsDNS1123Subdomain(e.Namespace) {
+		errs = append(errs, field.Invalid(field.NewPath("namespace"), e.Namespace, msg))
+	}
+	return errs
+}
+
+func validateReport(e *corev1.Event) field.ErrorList {
+	at := field.NewPath("reportingComponent")
+	errs := wantsText(at, e.ReportingController, 0)
+	for _, msg := range validation.IsQualifiedName(e.ReportingController) {
+		errs = append(errs, field.Invalid(at, e.ReportingController, msg))
+	}
+	errs = append(errs, wantsText(field.NewPath("reportingInstance"), e.ReportingInstance, 128)...)
+	errs = append(errs, wantsText(field.NewPath("action"), e.Action, 128)...)
+	errs = append(errs, wantsText(field.NewPath("reason"), e.Reason, 128)...)
+	if len(e.Message) > 1024 {
+		errs = append(errs, field.Invalid(field.NewPath("message"), "", "can have at most 1024 characters"))
+	}
+	return errs
+}
+
+// wantsText: not empty, and not longer than most bytes (0: as long as you like).
+func wantsText(at *field.Path, text string, most int) field.ErrorList {
+	switch {
+	case text == "":
+		return field.ErrorList{field.Required(at, "")}
+	case most > 0 && len(text) > most:
+		return field.ErrorList{field.Invalid(at, "", fmt.Sprintf("can have at most %d characters", most))}
+	}
+	return nil
 }
 
 func eventFields(e *corev1.Event) fields.Set {

@@ -71,8 +71,9 @@ func ingressAddress(i *networkingv1.Ingress) string {
 var IngressClass = &Kind{
 	GroupVersion: networkingv1.SchemeGroupVersion,
 	Kind:         "IngressClass", Plural: "ingressclasses", Singular: "ingressclass", Prefix: "/registry/ingressclasses/",
-	New:     func() Object { return &networkingv1.IngressClass{} },
-	NewList: func() runtime.Object { return &networkingv1.IngressClassList{} },
+	MetaAgain: metaTwice,
+	New:       func() Object { return &networkingv1.IngressClass{} },
+	NewList:   func() runtime.Object { return &networkingv1.IngressClassList{} },
 	Default: on(func(c *networkingv1.IngressClass) {
 		if p := c.Spec.Parameters; p != nil {
 			setPtr(&p.Scope, networkingv1.IngressClassParametersReferenceScopeCluster)

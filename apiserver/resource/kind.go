@@ -45,6 +45,9 @@ type Kind struct {
 	// Validate tells what is wrong with an object; old is nil on create.
 	Validate func(obj, old Object) field.ErrorList
 
+	// ValidateChange tells, after that, what is wrong with a change.
+	ValidateChange func(obj, old Object) field.ErrorList
+
 	// Warn tells what is allowed in an object, and yet likely a mistake or about
 	// to go; old is nil on create. kubectl prints it: "Warning: …".
 	Warn func(obj, old Object) []string
@@ -58,6 +61,13 @@ type Kind struct {
 	// Settle completes an object before anything is allocated for it, and tells
 	// what is so wrong with it that nothing else is looked at.
 	Settle func(obj, old Object) field.ErrorList
+
+	// MetaAgain: an update's metadata is checked for all kinds, and by most
+	// kinds' own rules once more. A client sees each mistake as often.
+	MetaAgain metaAgain
+
+	// AnyFinalizer: finalizers need not be qualified with a domain.
+	AnyFinalizer bool
 
 	// NameRule is the rule for metadata.name; nil stands for a DNS subdomain.
 	NameRule func(name string, prefix bool) []string
@@ -110,6 +120,16 @@ type Kind struct {
 	ToStorage   func(obj Object) Object
 	FromStorage func(obj Object) Object
 }
+
+// metaAgain says how often a kind's own rules look at metadata on update.
+type metaAgain int
+
+const (
+	metaOnce   metaAgain = iota
+	metaTwice            // as of a change and as of a new object
+	metaAround           // as of a new object, and as of a change after everything else
+	metaNever
+)
 
 // Subresource is a part of a resource with a path of its own, such as
 // pods/NAME/log.
@@ -258,6 +278,14 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
+// nilIfEmpty: upstream answers null where a list that is always shown is empty.
+func nilIfEmpty[T any](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
+}
+
 // setPtr is set for optional fields.
 func setPtr[T any](field **T, value T) {
 	if *field == nil {
@@ -283,9 +311,20 @@ func (k *Kind) ApplyDefaults(obj Object) {
 
 // Check validates a new object (old is nil) or a changed one.
 func (k *Kind) Check(obj, old Object) field.ErrorList {
-	errs := k.ValidateMeta(obj, old)
+	var errs field.ErrorList
+	if old == nil {
+		errs = k.validateOwnMeta(obj)
+	} else {
+		errs = append(k.validateMetaChange(obj, old), k.metaBefore(obj, old)...)
+	}
 	if k.Validate != nil {
 		errs = append(errs, k.Validate(obj, old)...)
+	}
+	if old != nil && k.MetaAgain == metaAround {
+		errs = append(errs, k.validateOwnChange(obj, old)...)
+	}
+	if old != nil && k.ValidateChange != nil {
+		errs = append(errs, k.ValidateChange(obj, old)...)
 	}
 	return errs
 }
@@ -295,7 +334,7 @@ func (k *Kind) Check(obj, old Object) field.ErrorList {
 // looked at.
 func (k *Kind) CheckUpdate(obj, old Object, subresource string) field.ErrorList {
 	if subresource != "" {
-		errs := k.ValidateMeta(obj, old)
+		errs := append(k.validateMetaChange(obj, old), k.validateOwnChange(obj, old)...)
 		if check, ok := k.CheckPart[subresource]; ok {
 			errs = append(errs, check(obj, old)...)
 		}

@@ -8,13 +8,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Node is a machine (or, in the lab, a set of namespaces) that runs pods. The
@@ -22,13 +19,16 @@ import (
 var Node = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "Node", Plural: "nodes", Singular: "node", ShortNames: []string{"no"},
-	Prefix:   "/registry/minions/",
-	New:      func() Object { return &corev1.Node{} },
-	NewList:  func() runtime.Object { return &corev1.NodeList{} },
-	Default:  on(defaultNode),
-	Prepare:  onBoth(prepareNode),
-	Validate: check(validateNode),
-	NameRule: apivalidation.NameIsDNSSubdomain,
+	Prefix:         "/registry/minions/",
+	MetaAgain:      metaAround,
+	New:            func() Object { return &corev1.Node{} },
+	NewList:        func() runtime.Object { return &corev1.NodeList{} },
+	Default:        on(defaultNode),
+	Prepare:        onBoth(prepareNode),
+	Validate:       check(validateNode),
+	ValidateChange: check(validateNodeChange),
+	Warn:           warn(warnNode),
+	NameRule:       apivalidation.NameIsDNSSubdomain,
 	Fields: selectable(func(n *corev1.Node) fields.Set {
 		return fields.Set{"spec.unschedulable": strconv.FormatBool(n.Spec.Unschedulable)}
 	}),
@@ -40,11 +40,14 @@ var Node = &Kind{
 	Row: row(nodeRow),
 }
 
-// defaultNode keeps the old singular podCIDR and the list in step, and lets a
-// node offer what it has.
+// defaultNode keeps the old singular podCIDR and the list in step (clients of
+// old know the singular only, so it decides), and lets a node offer what it has.
 func defaultNode(n *corev1.Node) {
-	if n.Spec.PodCIDR != "" && len(n.Spec.PodCIDRs) == 0 {
-		n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
+	if one := n.Spec.PodCIDR; one != "" && (len(n.Spec.PodCIDRs) == 0 || n.Spec.PodCIDRs[0] != one) {
+		n.Spec.PodCIDRs = []string{one}
+	}
+	if len(n.Spec.PodCIDRs) > 0 {
+		n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
 	}
 	if n.Status.Allocatable == nil && n.Status.Capacity != nil {
 		n.Status.Allocatable = n.Status.Capacity.DeepCopy()
@@ -54,8 +57,8 @@ func defaultNode(n *corev1.Node) {
 // prepareNode: a new node takes no pods before the node controller has seen it
 // Ready and removes the taint.
 func prepareNode(n, old *corev1.Node) {
-	if len(n.Spec.PodCIDRs) > 0 {
-		n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
+	if old == nil || old.Spec.ConfigSource == nil {
+		n.Spec.ConfigSource = nil // a feature of old, without effect
 	}
 	if old != nil {
 		return
@@ -66,20 +69,6 @@ func prepareNode(n, old *corev1.Node) {
 		}
 	}
 	n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule})
-}
-
-func validateNode(n, old *corev1.Node) field.ErrorList {
-	var errs field.ErrorList
-	for i, cidr := range n.Spec.PodCIDRs {
-		errs = append(errs, validation.IsValidCIDR(specPath.Child("podCIDRs").Index(i), cidr)...)
-	}
-	if old != nil && len(old.Spec.PodCIDRs) > 0 && !equality.Semantic.DeepEqual(n.Spec.PodCIDRs, old.Spec.PodCIDRs) {
-		errs = append(errs, field.Forbidden(specPath.Child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid"))
-	}
-	if old != nil && old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
-		errs = append(errs, field.Forbidden(specPath.Child("providerID"), "node updates may not change providerID except from \"\" to valid"))
-	}
-	return errs
 }
 
 func nodeRow(n *corev1.Node, now time.Time) []any {

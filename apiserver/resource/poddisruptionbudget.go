@@ -19,6 +19,7 @@ var PodDisruptionBudget = &Kind{
 	GroupVersion: policyV1,
 	Kind:         "PodDisruptionBudget", Plural: "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"},
 	Namespaced: true, Prefix: "/registry/poddisruptionbudgets/",
+	MetaAgain: metaNever, AnyFinalizer: true,
 	New:      func() Object { return &policyv1.PodDisruptionBudget{} },
 	NewList:  func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 	Validate: check(validateBudget),

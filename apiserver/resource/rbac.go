@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // Names of roles may hold colons ("system:node"), so they only have to be one
@@ -25,10 +26,12 @@ var bindingColumns = []metav1.TableColumnDefinition{
 var Role = &Kind{
 	GroupVersion: rbacv1.SchemeGroupVersion,
 	Kind:         "Role", Plural: "roles", Singular: "role", Namespaced: true, Prefix: "/registry/roles/",
-	New:      func() Object { return &rbacv1.Role{} },
-	NewList:  func() runtime.Object { return &rbacv1.RoleList{} },
-	Validate: check(validateRole),
-	NameRule: roleName, Columns: roleColumns,
+	MetaAgain: metaAround,
+	New:       func() Object { return &rbacv1.Role{} },
+	NewList:   func() runtime.Object { return &rbacv1.RoleList{} },
+	Prepare:   onBoth(func(r, _ *rbacv1.Role) { r.Rules = nilIfEmpty(r.Rules) }),
+	Validate:  check(validateRole),
+	NameRule:  roleName, Columns: roleColumns,
 	Row: func(o Object, _ time.Time) []any { return defaultRow(o) },
 }
 
@@ -37,10 +40,12 @@ var Role = &Kind{
 var ClusterRole = &Kind{
 	GroupVersion: rbacv1.SchemeGroupVersion,
 	Kind:         "ClusterRole", Plural: "clusterroles", Singular: "clusterrole", Prefix: "/registry/clusterroles/",
-	New:      func() Object { return &rbacv1.ClusterRole{} },
-	NewList:  func() runtime.Object { return &rbacv1.ClusterRoleList{} },
-	Validate: check(validateClusterRole),
-	NameRule: roleName, Columns: roleColumns,
+	MetaAgain: metaAround,
+	New:       func() Object { return &rbacv1.ClusterRole{} },
+	NewList:   func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+	Prepare:   onBoth(func(r, _ *rbacv1.ClusterRole) { r.Rules = nilIfEmpty(r.Rules) }),
+	Validate:  check(validateClusterRole),
+	NameRule:  roleName, Columns: roleColumns,
 	Row: func(o Object, _ time.Time) []any { return defaultRow(o) },
 }
 
@@ -49,11 +54,13 @@ var ClusterRole = &Kind{
 var RoleBinding = &Kind{
 	GroupVersion: rbacv1.SchemeGroupVersion,
 	Kind:         "RoleBinding", Plural: "rolebindings", Singular: "rolebinding", Namespaced: true, Prefix: "/registry/rolebindings/",
-	New:      func() Object { return &rbacv1.RoleBinding{} },
-	NewList:  func() runtime.Object { return &rbacv1.RoleBindingList{} },
-	Default:  on(func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
-	Validate: check(validateRoleBinding),
-	NameRule: roleName, Columns: bindingColumns,
+	MetaAgain:      metaAround,
+	New:            func() Object { return &rbacv1.RoleBinding{} },
+	NewList:        func() runtime.Object { return &rbacv1.RoleBindingList{} },
+	Default:        on(func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
+	Validate:       check(validateRoleBinding),
+	ValidateChange: check(func(b, old *rbacv1.RoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) }),
+	NameRule:       roleName, Columns: bindingColumns,
 	Row: row(func(b *rbacv1.RoleBinding, now time.Time) []any { return bindingRow(b, b.RoleRef, b.Subjects, now) }),
 }
 
@@ -61,11 +68,13 @@ var RoleBinding = &Kind{
 var ClusterRoleBinding = &Kind{
 	GroupVersion: rbacv1.SchemeGroupVersion,
 	Kind:         "ClusterRoleBinding", Plural: "clusterrolebindings", Singular: "clusterrolebinding", Prefix: "/registry/clusterrolebindings/",
-	New:      func() Object { return &rbacv1.ClusterRoleBinding{} },
-	NewList:  func() runtime.Object { return &rbacv1.ClusterRoleBindingList{} },
-	Default:  on(func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
-	Validate: check(validateClusterRoleBinding),
-	NameRule: roleName, Columns: bindingColumns,
+	MetaAgain:      metaAround,
+	New:            func() Object { return &rbacv1.ClusterRoleBinding{} },
+	NewList:        func() runtime.Object { return &rbacv1.ClusterRoleBindingList{} },
+	Default:        on(func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
+	Validate:       check(validateClusterRoleBinding),
+	ValidateChange: check(func(b, old *rbacv1.ClusterRoleBinding) field.ErrorList { return sameRole(b.RoleRef, old.RoleRef) }),
+	NameRule:       roleName, Columns: bindingColumns,
 	Row: row(func(b *rbacv1.ClusterRoleBinding, now time.Time) []any {
 		return bindingRow(b, b.RoleRef, b.Subjects, now)
 	}),

@@ -1,16 +1,39 @@
 package resource
 
 import (
+	"slices"
+
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func validateRole(r, _ *rbacv1.Role) field.ErrorList { return validateRules(r.Rules, true) }
 
 func validateClusterRole(r, _ *rbacv1.ClusterRole) field.ErrorList {
-	return validateRules(r.Rules, false)
+	errs := validateRules(r.Rules, false)
+	if r.AggregationRule == nil {
+		return errs
+	}
+	at := field.NewPath("aggregationRule", "clusterRoleSelectors")
+	if len(r.AggregationRule.ClusterRoleSelectors) == 0 {
+		errs = append(errs, field.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
+	}
+	for i := range r.AggregationRule.ClusterRoleSelectors {
+		errs = append(errs, validateRoleSelector(&r.AggregationRule.ClusterRoleSelectors[i], at.Index(i))...)
+	}
+	return errs
+}
+
+func validateRoleSelector(s *metav1.LabelSelector, at *field.Path) field.ErrorList {
+	errs := metav1validation.ValidateLabelSelector(s, metav1validation.LabelSelectorValidationOptions{}, at)
+	if _, err := metav1.LabelSelectorAsSelector(s); err != nil {
+		// The value is the selector that could not be made, as upstream.
+		errs = append(errs, field.Invalid(at, nil, "invalid label selector."))
+	}
+	return errs
 }
 
 func validateRules(rules []rbacv1.PolicyRule, namespaced bool) field.ErrorList {
@@ -46,34 +69,30 @@ func validateRule(r *rbacv1.PolicyRule, namespaced bool, path *field.Path) field
 	return errs
 }
 
-func validateRoleBinding(b, old *rbacv1.RoleBinding) field.ErrorList {
-	errs := validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
-	if old != nil {
-		errs = append(errs, sameRole(b.RoleRef, old.RoleRef)...)
-	}
-	return errs
+func validateRoleBinding(b, _ *rbacv1.RoleBinding) field.ErrorList {
+	return validateBinding(b.RoleRef, b.Subjects, true, "Role", "ClusterRole")
 }
 
-func validateClusterRoleBinding(b, old *rbacv1.ClusterRoleBinding) field.ErrorList {
-	errs := validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
-	if old != nil {
-		errs = append(errs, sameRole(b.RoleRef, old.RoleRef)...)
-	}
-	return errs
+func validateClusterRoleBinding(b, _ *rbacv1.ClusterRoleBinding) field.ErrorList {
+	return validateBinding(b.RoleRef, b.Subjects, false, "ClusterRole")
 }
 
 // sameRole: who may change the subjects must not thereby change the role.
 func sameRole(ref, old rbacv1.RoleRef) field.ErrorList {
-	if equality.Semantic.DeepEqual(ref, old) {
+	if ref == old {
 		return nil
 	}
-	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), ref, "cannot change roleRef")}
+	// Upstream shows the reference as its internal type has it.
+	shown := struct{ APIGroup, Kind, Name string }(ref)
+	return field.ErrorList{field.Invalid(field.NewPath("roleRef"), shown, "cannot change roleRef")}
 }
 
 func validateBinding(ref rbacv1.RoleRef, subjects []rbacv1.Subject, namespaced bool, kinds ...string) field.ErrorList {
 	path := field.NewPath("roleRef")
 	errs := supported(ref.APIGroup, path.Child("apiGroup"), rbacv1.GroupName)
-	errs = append(errs, supported(ref.Kind, path.Child("kind"), kinds...)...)
+	if !slices.Contains(kinds, ref.Kind) {
+		errs = append(errs, field.NotSupported(path.Child("kind"), ref.Kind, kinds))
+	}
 	if ref.Name == "" {
 		errs = append(errs, field.Required(path.Child("name"), ""))
 	}

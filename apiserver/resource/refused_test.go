@@ -83,6 +83,16 @@ func TestRefused(t *testing.T) {
 		{IngressClass, `{controller: a.b/c, parameters: {kind: K, name: n, namespace: x}}`, "spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'"},
 		{IngressClass, `{controller: a.b/c, parameters: {kind: K, name: n, scope: World}}`, `spec.parameters.scope: Unsupported value: "World": supported values: "Cluster", "Namespace"`},
 		{ServiceCIDR, `{cidrs: [10.112.0.0/24, 10.113.0.0/24]}`, `spec.cidrs: Invalid value: ["10.112.0.0/24","10.113.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64`},
+		{Namespace, `{finalizers: [kubernetes, example.com/mine]}`, ""},
+		{Namespace, `{finalizers: [mine]}`, `spec.finalizers: Invalid value: "mine": name is neither a standard finalizer name nor is it fully qualified`},
+		{Node, `{podCIDR: 10.244.9.0/24, podCIDRs: [nonsense]}`, ""},
+		{Node, `{podCIDR: nonsense}`, `spec.podCIDRs[0]: Invalid value: "nonsense": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)`},
+		{Node, `{podCIDRs: [10.244.9.0/24, 10.244.8.0/24]}`, `spec.podCIDRs: Invalid value: ["10.244.9.0/24","10.244.8.0/24"]: may specify no more than one CIDR for each IP family`},
+		{Node, `{taints: [{key: a, effect: Never}]}`, `metadata.taints[0].effect: Unsupported value: "Never": supported values: "NoSchedule", "PreferNoSchedule", "NoExecute"`},
+		{Node, `{taints: [{key: a}]}`, `metadata.taints[0].effect: Required value`},
+		{Node, `{taints: [{key: a, effect: NoExecute}, {key: a, value: b, effect: NoExecute}]}`, `metadata.taints[1]: Duplicate value: {"Key":"a","Value":"b","Effect":"NoExecute","TimeAdded":null}: taints must be unique by key and effect pair`},
+		{Lease, `{preferredHolder: a}`, "spec.preferredHolder: Forbidden: may only be specified if `strategy` is defined"},
+		{Lease, `{strategy: Newest}`, `spec.strategy.strategy: Unsupported value: "Newest": supported values: "OldestEmulationVersion"`},
 		{CertificateSigningRequest, `{request: aGVsbG8=, signerName: a/b, usages: [client auth]}`, `PEM block type must be CERTIFICATE REQUEST`},
 	} {
 		if got := firstError(t, c.kind, c.spec); got != c.want {

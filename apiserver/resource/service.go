@@ -20,6 +20,7 @@ var Service = &Kind{
 	GroupVersion: corev1.SchemeGroupVersion,
 	Kind:         "Service", Plural: "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"},
 	Namespaced: true, Prefix: "/registry/services/specs/",
+	MetaAgain:      metaTwice,
 	New:            func() Object { return &corev1.Service{} },
 	NewList:        func() runtime.Object { return &corev1.ServiceList{} },
 	Default:        on(defaultService),
