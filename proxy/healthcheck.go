@@ -45,24 +45,13 @@ type healthCheckPort struct {
 	local   int // ready endpoints on this node
 }
 
-// healthCheckPorts are those of a snapshot; an endpoint of several ports counts
-// once.
+// healthCheckPorts are those of a snapshot.
 func (s *Snapshot) healthCheckPorts() map[uint16]healthCheckPort {
-	ports, ips := map[uint16]healthCheckPort{}, map[uint16]map[netip.Addr]bool{}
+	ports := map[uint16]healthCheckPort{}
 	for _, p := range s.Ports {
-		number := p.HealthCheckNodePort
-		if number == 0 {
-			continue
+		if p.HealthCheckNodePort != 0 {
+			ports[p.HealthCheckNodePort] = healthCheckPort{p.Name.ServiceName, p.localReady}
 		}
-		if ips[number] == nil {
-			ips[number] = map[netip.Addr]bool{}
-		}
-		for _, e := range p.LocalEndpoints {
-			if e.ready {
-				ips[number][e.Address.Addr()] = true
-			}
-		}
-		ports[number] = healthCheckPort{p.Name.ServiceName, len(ips[number])}
 	}
 	return ports
 }

@@ -73,6 +73,7 @@ func TestHealthCheckNodePort(t *testing.T) {
 	}{
 		{"one local and one remote endpoint", balanced("node-1 ready: true", "node-2 ready: true"), true, 200, "1"},
 		{"two local endpoints", balanced("node-1 ready: true", "node-1 ready: true"), true, 200, "2"},
+		{"a local one of a port which the Service has no more", strings.Replace(balanced("node-1 ready: true"), `{name: "",`, `{name: "old",`, 1), true, 200, "1"},
 		{"no local endpoint", balanced("node-2 ready: true"), true, 503, "0"},
 		{"a local one which ends", balanced("node-1 ready: false, serving: true, terminating: true", "node-2 ready: true"), true, 503, "0"},
 		{"the proxy does not keep up", balanced("node-1 ready: true"), false, 503, "1"},

@@ -202,10 +202,31 @@ func (m *Model) Snapshot() *Snapshot {
 func (m *Model) decide(port *ServicePort) *Port {
 	all := m.endpoints(port.Name)
 	r := decide(port, all, m.node, m.zone)
-	return &Port{
+	p := &Port{
 		ServicePort: port, ClusterEndpoints: r.cluster, LocalEndpoints: r.local, HasEndpoints: r.any,
 		answering: filter(all, func(e *Endpoint) bool { return e.serving }), all: len(all),
 	}
+	if port.HealthCheckNodePort != 0 {
+		p.localReady = m.localReady(port.Name.ServiceName)
+	}
+	return p
+}
+
+// localReady is how many addresses on this node are ready for a Service, whatever the
+// port: also for one which the Service has no more and its slices still have, as
+// kube-proxy counts them.
+func (m *Model) localReady(name ServiceName) int {
+	ready := map[netip.Addr]bool{}
+	for _, slice := range m.services[name].slices {
+		for _, p := range slice.ports {
+			for _, e := range m.endpoints(PortName{ServiceName: name, Port: p.port, Protocol: p.protocol}) {
+				if e.Local && e.ready {
+					ready[e.Address.Addr()] = true
+				}
+			}
+		}
+	}
+	return len(ready)
 }
 
 // Changed tells whether the next snapshot may differ from the last one.

@@ -38,6 +38,8 @@ type Port struct {
 
 	answering []*Endpoint // all that still serve, also those which get nothing new
 	all       int         // endpoints, ready or not
+	// localReady is what the Service's health check node port tells.
+	localReady int
 }
 
 // Internal are the endpoints behind the ClusterIP.

@@ -26,9 +26,6 @@
 //   - one IP twice in the status of a load balancer: kube-proxy's iptables mode
 //     writes its rules twice, we once
 //
-// What is not compared is the count of endpoints in those answers: kube-proxy counts
-// ready ones of ports, too, which the Service does not have any more.
-//
 // What is made equal before it is compared, besides counters and order
 // (proxytest): nftables mode of kube-proxy keeps chains for a while which it has
 // emptied, and nothing leads to them; and when an address and port go from one

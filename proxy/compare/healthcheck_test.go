@@ -70,10 +70,11 @@ func ask(ctx context.Context, client *http.Client, url string) string {
 	}
 	defer response.Body.Close()
 	var body struct {
-		Service struct{ Namespace, Name string }
+		Service        struct{ Namespace, Name string }
+		LocalEndpoints int
 	}
 	if err := json.NewDecoder(response.Body).Decode(&body); err != nil {
 		return err.Error()
 	}
-	return "of " + body.Service.Namespace + "/" + body.Service.Name
+	return fmt.Sprintf("%d: %d endpoints of %s/%s", response.StatusCode, body.LocalEndpoints, body.Service.Namespace, body.Service.Name)
 }
