@@ -7,8 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
-	pathvalidation "k8s.io/apimachinery/pkg/api/validation/path"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -164,7 +164,7 @@ func pathSegment(value string, at *field.Path) field.ErrorList {
 	if value == "" {
 		return field.ErrorList{field.Required(at, "")}
 	}
-	return invalidTexts(pathvalidation.IsValidPathSegmentName(value), value, at)
+	return invalidTexts(content.IsPathSegmentName(value), value, at)
 }
 
 func validateIngressClass(c, old *networkingv1.IngressClass) field.ErrorList {

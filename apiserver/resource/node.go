@@ -57,8 +57,8 @@ func defaultNode(n *corev1.Node) {
 // prepareNode: a new node takes no pods before the node controller has seen it
 // Ready and removes the taint.
 func prepareNode(n, old *corev1.Node) {
-	if old == nil || old.Spec.ConfigSource == nil {
-		n.Spec.ConfigSource = nil // a feature of old, without effect
+	if old == nil || old.Spec.ConfigSource == nil { //nolint:staticcheck // clients of old still write it
+		n.Spec.ConfigSource = nil //nolint:staticcheck // a feature of old, without effect
 	}
 	if old != nil {
 		return

@@ -101,7 +101,7 @@ func taintTwice(t corev1.Taint, at *field.Path) *field.Error {
 
 func warnNode(n *corev1.Node) []string {
 	var list []string
-	if n.Spec.ConfigSource != nil {
+	if n.Spec.ConfigSource != nil { //nolint:staticcheck // it is refused
 		list = append(list, specPath.Child("configSource").String()+": the feature is removed")
 	}
 	if n.Spec.DoNotUseExternalID != "" {

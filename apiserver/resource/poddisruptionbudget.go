@@ -5,7 +5,7 @@ import (
 	"time"
 
 	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,7 +23,7 @@ var PodDisruptionBudget = &Kind{
 	New:      func() Object { return &policyv1.PodDisruptionBudget{} },
 	NewList:  func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 	Validate: check(validateBudget),
-	NameRule: func(name string, _ bool) []string { return path.IsValidPathSegmentName(name) },
+	NameRule: func(name string, _ bool) []string { return content.IsPathSegmentName(name) },
 	Status:   true, Generation: true, NamesVersion: true,
 	Columns: []metav1.TableColumnDefinition{
 		column("Name", "string"), column("Min Available", "string"), column("Max Unavailable", "string"), column("Allowed Disruptions", "integer"), column("Age", "string"),
