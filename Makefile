@@ -45,7 +45,7 @@ test-ipvs: ## ipvs mode in a virtual machine, whose kernel has IPVS
 test-lab: build ## whole-lab scripts with real kubectl, as root
 	@scripts/test.sh lab
 
-test-vms: build ## the Vagrant lab on real virtual machines, with systemd and cgroup v2 (half an hour)
+test-vms: build ## the Vagrant lab on real virtual machines, with systemd and cgroup v2 (an hour)
 	@scripts/vms/test.sh
 
 compare: build ## our proxy beside the real kube-proxy in random situations (ARGS='-seed 7 -steps 40')
