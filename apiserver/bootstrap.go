@@ -63,13 +63,19 @@ func (s *Server) bootstrap(ctx context.Context) error {
 	return nil
 }
 
-// ensure creates an object unless there is one of its name.
+// ensure creates an object unless there is one of its name. Another server may be
+// about to do the same; of a Service it is then told that its address is taken, before
+// it is told that it exists.
 func (s *Server) ensure(ctx context.Context, kind *resource.Kind, obj resource.Object) error {
-	if _, ok := s.store.Cached(kind.Key(obj.GetNamespace(), obj.GetName())); ok {
+	key := kind.Key(obj.GetNamespace(), obj.GetName())
+	if _, ok := s.store.Cached(key); ok {
 		return nil
 	}
 	_, err := s.createObject(ctx, kind, obj, writeOptions{fieldManager: ownManager})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
+		if _, missing := s.store.Get(ctx, key); missing == nil {
+			return nil
+		}
 		return fmt.Errorf("create %s %s: %w", kind.Singular, obj.GetName(), err)
 	}
 	return nil

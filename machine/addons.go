@@ -89,7 +89,7 @@ func create(ctx context.Context, client kubernetes.Interface, object runtime.Obj
 	case *corev1.ServiceAccount:
 		_, err = client.CoreV1().ServiceAccounts(o.Namespace).Create(ctx, o, options)
 	case *corev1.Service:
-		_, err = client.CoreV1().Services(o.Namespace).Create(ctx, o, options)
+		err = createService(ctx, client, o)
 	case *appsv1.Deployment:
 		_, err = client.AppsV1().Deployments(o.Namespace).Create(ctx, o, options)
 	case *rbacv1.Role:
@@ -102,6 +102,17 @@ func create(ctx context.Context, client kubernetes.Interface, object runtime.Obj
 		_, err = client.RbacV1().ClusterRoleBindings().Create(ctx, o, options)
 	default:
 		err = fmt.Errorf("a %T is not expected in an addon", object)
+	}
+	return err
+}
+
+// createService looks first: of one that is there with its address, the API server
+// says that the address is taken, before it says that the Service exists.
+func createService(ctx context.Context, client kubernetes.Interface, service *corev1.Service) error {
+	services := client.CoreV1().Services(service.Namespace)
+	_, err := services.Get(ctx, service.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = services.Create(ctx, service, metav1.CreateOptions{})
 	}
 	return err
 }
