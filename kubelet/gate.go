@@ -13,7 +13,7 @@ import (
 type gate struct {
 	mu      sync.Mutex
 	free    int
-	waiting [2][]chan struct{} // by turn, the first come first
+	waiting [3][]chan struct{} // by turn, the first come first
 }
 
 // turn is in which queue a start waits.
@@ -22,6 +22,7 @@ type turn int
 const (
 	begunPod turn = iota // a container of a pod with a sandbox
 	newPod               // a pod's sandbox
+	telling              // an event: half of all requests of a start, and nothing waits for it
 )
 
 func newGate(places int) *gate { return &gate{free: places} }

@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 )
 
-// TestGate: with one place, who waits enters in this order: containers of begun pods, then new pods,
-// each in the order of coming; and who gives up loses no place for the others.
+// TestGate: with one place, who waits enters in this order: containers of begun pods, then new pods, then
+// events, each in the order of coming; and who gives up loses no place for the others.
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(1)
@@ -26,6 +26,7 @@ func TestGate(t *testing.T) {
 			synctest.Wait()
 		}
 		impatient, giveUp := context.WithCancel(t.Context())
+		wait(t.Context(), "event", telling)
 		wait(t.Context(), "pod 1", newPod)
 		wait(impatient, "pod 2", newPod)
 		wait(t.Context(), "pod 3", newPod)
@@ -35,7 +36,7 @@ func TestGate(t *testing.T) {
 		synctest.Wait()
 		g.leave()
 		synctest.Wait()
-		if want := []string{"container 1", "container 2", "pod 1", "pod 3"}; !slices.Equal(order, want) {
+		if want := []string{"container 1", "container 2", "pod 1", "pod 3", "event"}; !slices.Equal(order, want) {
 			t.Errorf("entered in order %q, want %q", order, want)
 		}
 		if g.free != 1 {

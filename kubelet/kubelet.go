@@ -166,7 +166,7 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 		workers: map[types.UID]*worker{}, found: map[types.UID]*leftover{},
 	}
 	k.counts = newCounts(cfg.NodeName, k.running)
-	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName)
+	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName, k.starts)
 	k.static = newStaticPods(k, cfg.StaticPodPath)
 	return k, nil
 }
