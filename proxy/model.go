@@ -185,8 +185,13 @@ func (m *Model) Snapshot() *Snapshot {
 		}
 	}
 	for name := range m.changed {
-		for _, port := range m.ports(name) {
+		ports, localReady := m.ports(name), 0
+		if len(ports) > 0 && ports[0].HealthCheckNodePort != 0 { // the Service's, so any port tells
+			localReady = m.localReady(name)
+		}
+		for _, port := range ports {
 			p := m.decide(port)
+			p.localReady = localReady
 			next.Endpoints += p.all
 			anew = append(anew, p)
 		}
@@ -202,24 +207,25 @@ func (m *Model) Snapshot() *Snapshot {
 func (m *Model) decide(port *ServicePort) *Port {
 	all := m.endpoints(port.Name)
 	r := decide(port, all, m.node, m.zone)
-	p := &Port{
+	return &Port{
 		ServicePort: port, ClusterEndpoints: r.cluster, LocalEndpoints: r.local, HasEndpoints: r.any,
 		answering: filter(all, func(e *Endpoint) bool { return e.serving }), all: len(all),
 	}
-	if port.HealthCheckNodePort != 0 {
-		p.localReady = m.localReady(port.Name.ServiceName)
-	}
-	return p
 }
 
 // localReady is how many addresses on this node are ready for a Service, whatever the
 // port: also for one which the Service has no more and its slices still have, as
 // kube-proxy counts them.
 func (m *Model) localReady(name ServiceName) int {
-	ready := map[netip.Addr]bool{}
+	ready, seen := map[netip.Addr]bool{}, map[PortName]bool{}
 	for _, slice := range m.services[name].slices {
 		for _, p := range slice.ports {
-			for _, e := range m.endpoints(PortName{ServiceName: name, Port: p.port, Protocol: p.protocol}) {
+			port := PortName{ServiceName: name, Port: p.port, Protocol: p.protocol}
+			if seen[port] { // in every slice of the Service
+				continue
+			}
+			seen[port] = true
+			for _, e := range m.endpoints(port) {
 				if e.Local && e.ready {
 					ready[e.Address.Addr()] = true
 				}
