@@ -8,10 +8,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/podarium/podarium/dns"
@@ -30,12 +28,7 @@ cluster's it asks the resolvers of --resolv-conf, or those of a stub domain:
 Usage: podarium-dns [flags]
 `
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.ExitCode("kube-dns", run(ctx, os.Args[1:]))
-	stop()
-	os.Exit(code)
-}
+func main() { cli.Main("kube-dns", run) }
 
 // run reads the flags and answers until ctx is done.
 func run(ctx context.Context, args []string) error {

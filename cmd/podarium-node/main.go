@@ -3,18 +3,6 @@
 // holds 55 MiB instead of 89.
 package main
 
-import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+import "github.com/podarium/podarium/internal/cli"
 
-	"github.com/podarium/podarium/internal/cli"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.ExitCode("podarium kubelet", kubeletCommand(ctx, os.Args[1:]))
-	stop()
-	os.Exit(code)
-}
+func main() { cli.Main("podarium kubelet", kubeletCommand) }

@@ -4,18 +4,6 @@
 // the file around the pages that are used.
 package main
 
-import (
-	"context"
-	"os"
-	"os/signal"
-	"syscall"
+import "github.com/podarium/podarium/internal/cli"
 
-	"github.com/podarium/podarium/internal/cli"
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := cli.ExitCode("podarium proxy", proxyCommand(ctx, os.Args[1:]))
-	stop()
-	os.Exit(code)
-}
+func main() { cli.Main("podarium proxy", proxyCommand) }

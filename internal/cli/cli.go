@@ -3,14 +3,26 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 )
+
+// Main runs a program which is one command until that ends or somebody ends it, and
+// exits with the code which the command's error asks for.
+func Main(program string, command func(ctx context.Context, args []string) error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := ExitCode(program, command(ctx, os.Args[1:]))
+	stop()
+	os.Exit(code)
+}
 
 // NewFlagSet is a FlagSet whose --help begins with prose.
 func NewFlagSet(name, help string) *flag.FlagSet {
