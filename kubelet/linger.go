@@ -15,8 +15,8 @@ const linger = 2 * time.Second
 // lingering hands out connections which the client closes first. The SPDY server closes one as soon as
 // the command has ended. What the client sends in that moment, the end of its input for one, is then
 // answered with a reset; a proxy on the way, the API server's, gives up both directions at the first
-// error, and with them the command's last output, which it has not passed on yet. Under load, one of a
-// hundred `echo x | kubectl attach -i` (1.27) printed nothing.
+// error, and with them the command's last output, which it has not passed on yet. Under load, 3 of
+// 960 `echo x | kubectl attach -i` (1.27) printed nothing.
 type lingering struct{ http.ResponseWriter }
 
 func (l lingering) Hijack() (net.Conn, *bufio.ReadWriter, error) {
