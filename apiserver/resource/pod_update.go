@@ -60,13 +60,13 @@ func validatePodChange(p, old *corev1.Pod) field.ErrorList {
 // validatePodAnnotations: a mirror pod stays one, for its annotation says which
 // file of the kubelet it shows.
 func validatePodAnnotations(p, old *corev1.Pod) field.ErrorList {
-	now, had := p.Annotations[corev1.MirrorPodAnnotationKey]
-	before, has := old.Annotations[corev1.MirrorPodAnnotationKey]
+	now, is := p.Annotations[corev1.MirrorPodAnnotationKey]
+	before, was := old.Annotations[corev1.MirrorPodAnnotationKey]
 	at := field.NewPath("metadata", "annotations").Key(corev1.MirrorPodAnnotationKey)
 	switch {
-	case has && (!had || now != before):
+	case was && (!is || now != before):
 		return field.ErrorList{field.Forbidden(at, "may not remove or update mirror pod annotation")}
-	case had && !has:
+	case is && !was:
 		return field.ErrorList{field.Forbidden(at, "may not add mirror pod annotation")}
 	}
 	return nil
