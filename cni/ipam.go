@@ -89,21 +89,18 @@ func (i *ipam) reserve(addr netip.Addr, who owner) error {
 	if err != nil {
 		return fmt.Errorf("reserve %s: %w", addr, err)
 	}
-	if err := i.write(addr.String(), data); err != nil {
+	temp := filepath.Join(i.dir, ".new") // we hold the lock: nobody else writes it
+	if err := os.WriteFile(temp, data, 0o600); err != nil {
 		return fmt.Errorf("reserve %s: %w", addr, err)
 	}
-	if err := i.write("last", []byte(addr.String())); err != nil {
+	if err := os.Rename(temp, filepath.Join(i.dir, addr.String())); err != nil {
+		return fmt.Errorf("reserve %s: %w", addr, err)
+	}
+	// In place, for a half-written one does no harm: the search begins with the first address.
+	if err := os.WriteFile(filepath.Join(i.dir, "last"), []byte(addr.String()), 0o600); err != nil {
 		return fmt.Errorf("note %s as the last: %w", addr, err)
 	}
 	return nil
-}
-
-func (i *ipam) write(name string, data []byte) error {
-	temp := filepath.Join(i.dir, ".new") // we hold the lock: nobody else writes it
-	if err := os.WriteFile(temp, data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temp, filepath.Join(i.dir, name))
 }
 
 // release frees every address whose owner is not to be kept.
