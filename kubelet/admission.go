@@ -2,7 +2,9 @@ package kubelet
 
 import (
 	"fmt"
+	"os"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,13 +19,14 @@ import (
 type room struct {
 	node        *corev1.Node
 	allocatable corev1.ResourceList
+	appArmor    bool
 	pods        []*corev1.Pod // which the node has taken and which have not ended
 }
 
 // refuses tells why the node does not take a pod, nil when it does; the first reason counts, in
 // upstream's order and words.
 func (r room) refuses(pod *corev1.Pod, static bool) *podFailure {
-	for _, reason := range []*podFailure{r.resources(pod), r.affinity(pod), r.hostPorts(pod)} {
+	for _, reason := range []*podFailure{r.system(pod), r.resources(pod), r.affinity(pod), r.hostPorts(pod)} {
 		if reason != nil {
 			return reason
 		}
@@ -32,6 +35,35 @@ func (r room) refuses(pod *corev1.Pod, static bool) *podFailure {
 		return r.taints(pod)
 	}
 	return nil
+}
+
+// system is what the node's operating system is and can do.
+func (r room) system(pod *corev1.Pod) *podFailure {
+	if pod.Spec.OS != nil && pod.Spec.OS.Name != corev1.Linux {
+		return rejection("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+	}
+	if wantsAppArmor(pod) && !r.appArmor {
+		return rejection("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
+	}
+	return nil
+}
+
+func wantsAppArmor(pod *corev1.Pod) bool {
+	asked := func(profile *corev1.AppArmorProfile) bool {
+		return profile != nil && profile.Type != corev1.AppArmorProfileTypeUnconfined
+	}
+	if s := pod.Spec.SecurityContext; s != nil && asked(s.AppArmorProfile) {
+		return true
+	}
+	return slices.ContainsFunc(allContainers(pod), func(c *corev1.Container) bool {
+		return c.SecurityContext != nil && asked(c.SecurityContext.AppArmorProfile)
+	})
+}
+
+// hasAppArmor tells whether the kernel runs with AppArmor.
+func hasAppArmor() bool {
+	enabled, err := os.ReadFile("/sys/module/apparmor/parameters/enabled")
+	return err == nil && strings.HasPrefix(string(enabled), "Y")
 }
 
 func (r room) resources(pod *corev1.Pod) *podFailure {
@@ -129,7 +161,7 @@ func (k *Kubelet) admitSysctls(pod *corev1.Pod) *podFailure {
 
 // admit tells why this node does not take a pod that is new to it. The lock is held.
 func (k *Kubelet) admit(pod *corev1.Pod, static bool) *podFailure {
-	r := room{node: k.node.known(), allocatable: k.allocatable}
+	r := room{node: k.node.known(), allocatable: k.allocatable, appArmor: hasAppArmor()}
 	for _, w := range k.workers {
 		if taken := w.occupies(); taken != nil {
 			r.pods = append(r.pods, taken)

@@ -53,6 +53,13 @@ func TestAdmission(t *testing.T) {
 		{"port", port("", corev1.ProtocolTCP), 1, true, "NodePorts", "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"},
 		{"port of another protocol", port("", corev1.ProtocolUDP), 1, true, "", ""},
 		{"port of another address", port("192.0.2.2", corev1.ProtocolTCP), 1, true, "", ""},
+		{"system", func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} }, 1, true, "PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS"},
+		{"apparmor", func(s *corev1.PodSpec) {
+			s.Containers[0].SecurityContext = &corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeRuntimeDefault}}
+		}, 1, true, "AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"},
+		{"no apparmor", func(s *corev1.PodSpec) {
+			s.SecurityContext = &corev1.PodSecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}
+		}, 1, true, "", ""},
 		{"taint", func(*corev1.PodSpec) {}, 1, false, "TaintToleration", "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate"},
 		{"taint tolerated", tolerate, 1, false, "", ""},
 	} {

@@ -54,7 +54,7 @@ func podResolvConf(pod *corev1.Pod, cluster clusterDNS, node resolvConf) resolvC
 		conf.searches = appendNew(conf.searches, custom.Searches...)
 		conf.options = mergeOptions(conf.options, custom.Options)
 	}
-	return conf.limited()
+	return conf
 }
 
 func appendNew(list []string, more ...string) []string {
@@ -82,13 +82,24 @@ func mergeOptions(have []string, custom []corev1.PodDNSConfigOption) []string {
 	return have
 }
 
-func (c resolvConf) limited() resolvConf {
-	c.servers = c.servers[:min(len(c.servers), maxServers)]
-	c.searches = c.searches[:min(len(c.searches), maxSearches)]
+// limited leaves out what is too much, and says so.
+func (c resolvConf) limited() (resolvConf, []string) {
+	var complaints []string
+	if len(c.servers) > maxServers {
+		c.servers = c.servers[:maxServers]
+		complaints = append(complaints, "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: "+
+			strings.Join(c.servers, " "))
+	}
+	all := len(c.searches)
+	c.searches = c.searches[:min(all, maxSearches)]
 	for len(strings.Join(c.searches, " ")) > maxSearch {
 		c.searches = c.searches[:len(c.searches)-1]
 	}
-	return c
+	if len(c.searches) < all {
+		complaints = append(complaints, "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "+
+			strings.Join(c.searches, " "))
+	}
+	return c, complaints
 }
 
 // String writes the file as upstream does: search, nameserver lines, options.
@@ -152,10 +163,22 @@ func podHostname(pod *corev1.Pod, domain string) (host, fqdn string) {
 	if pod.Spec.Subdomain != "" {
 		fqdn = fmt.Sprintf("%s.%s.%s.svc.%s", host, pod.Spec.Subdomain, pod.Namespace, domain)
 	}
-	if pod.Spec.SetHostnameAsFQDN != nil && *pod.Spec.SetHostnameAsFQDN && fqdn != "" {
-		host = fqdn
-	}
 	return host, fqdn
+}
+
+// machineName is what the command hostname prints in a pod: the pod's host name, its full name when it asks for
+// that, and the node's in the node's network.
+func (k *Kubelet) machineName(pod *corev1.Pod) string {
+	host, fqdn := podHostname(pod, k.cfg.ClusterDomain)
+	if pod.Spec.HostNetwork {
+		if name, err := os.Hostname(); err == nil {
+			return name
+		}
+	}
+	if full := pod.Spec.SetHostnameAsFQDN; full != nil && *full && fqdn != "" {
+		return fqdn
+	}
+	return host
 }
 
 // hostsFile is a pod's /etc/hosts.
@@ -165,7 +188,7 @@ func hostsFile(ips []string, host, fqdn string, aliases []corev1.HostAlias) stri
 		"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n" +
 		"fe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
 	for _, ip := range ips {
-		if fqdn != "" && fqdn != host {
+		if fqdn != "" {
 			fmt.Fprintf(&b, "%s\t%s\t%s\n", ip, fqdn, host)
 		} else {
 			fmt.Fprintf(&b, "%s\t%s\n", ip, host)

@@ -1,8 +1,10 @@
 package kubelet
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -92,5 +94,50 @@ fe00::2	ip6-allrouters
 `
 	if got != want {
 		t.Errorf("got:\n%swant:\n%s", got, want)
+	}
+}
+
+func TestResolvConfLimits(t *testing.T) {
+	many := resolvConf{servers: []string{"10.96.0.10", "1.1.1.1", "2.2.2.2", "3.3.3.3"}}
+	for i := range 34 {
+		many.searches = append(many.searches, fmt.Sprintf("s%d.example.com", i))
+	}
+	kept, complaints := many.limited()
+	if len(kept.servers) != 3 || len(kept.searches) != 32 {
+		t.Errorf("%d servers and %d searches are left, want 3 and 32", len(kept.servers), len(kept.searches))
+	}
+	if len(complaints) != 2 ||
+		complaints[0] != "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: 10.96.0.10 1.1.1.1 2.2.2.2" ||
+		complaints[1] != "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: "+strings.Join(kept.searches, " ") {
+		t.Errorf("complaints: %q", complaints)
+	}
+	if _, complaints := kept.limited(); complaints != nil {
+		t.Errorf("what is within the limits is complained of: %q", complaints)
+	}
+}
+
+// TestNames: how a pod with a host name and a subdomain calls itself, as it was seen with containerd.
+func TestNames(t *testing.T) {
+	yes := true
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0"}, Spec: corev1.PodSpec{Hostname: "hh", Subdomain: "sub"}}
+	k := &Kubelet{cfg: Config{ClusterDomain: "cluster.local"}}
+	if got := k.machineName(pod); got != "hh" {
+		t.Errorf("hostname prints %q, want hh", got)
+	}
+	pod.Spec.SetHostnameAsFQDN = &yes
+	if got := k.machineName(pod); got != "hh.sub.shop.svc.cluster.local" {
+		t.Errorf("as full name, hostname prints %q", got)
+	}
+	host, fqdn := podHostname(pod, "cluster.local")
+	if hosts := hostsFile([]string{"10.244.3.7"}, host, fqdn, nil); !strings.HasSuffix(hosts, "\n10.244.3.7\thh.sub.shop.svc.cluster.local\thh\n") {
+		t.Errorf("hosts file:\n%s", hosts)
+	}
+	pod.Spec.HostNetwork = true
+	node, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := k.machineName(pod); got != node {
+		t.Errorf("in the node's network, hostname prints %q, want %q", got, node)
 	}
 }

@@ -16,8 +16,10 @@ import (
 func (w *worker) image(pod *corev1.Pod, c *corev1.Container, have *container, id string) (img image.Image, wait time.Duration, ok bool) {
 	path := containerPath(pod, c)
 	if _, err := image.Normalize(c.Image); err != nil {
-		w.waitFor(have, "InvalidImageName", fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err))
-		w.k.event(pod, path, corev1.EventTypeWarning, "InspectFailed", fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err))
+		message := fmt.Sprintf("Failed to apply default image tag %q: %v", c.Image, err)
+		w.waitFor(have, "InvalidImageName", message)
+		w.k.event(pod, path, corev1.EventTypeWarning, "InspectFailed", message)
+		w.k.event(pod, path, corev1.EventTypeWarning, "Failed", "Error: InvalidImageName")
 		return image.Image{}, never, false
 	}
 	if c.ImagePullPolicy != corev1.PullAlways {

@@ -67,6 +67,9 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *corev1.Pod) (sandboxRe
 		HostNetwork: pod.Spec.HostNetwork, PortMappings: portMappings(pod), Cgroup: podCgroup(k.cfg.CgroupRoot, pod), Created: time.Now().UTC(), Boot: bootID(),
 		dirs: k.podDirs(string(pod.UID)),
 	}
+	if err := sandboxable(pod); err != nil {
+		return s, err
+	}
 	if !s.HostNetwork {
 		if err := k.network.ready(); err != nil {
 			return s, err
@@ -85,13 +88,25 @@ func (k *Kubelet) createSandbox(ctx context.Context, pod *corev1.Pod) (sandboxRe
 	return s, nil
 }
 
+// sandboxable tells what a pod wants which there is not: to go on without would give it less, or more, than it
+// asks for.
+func sandboxable(pod *corev1.Pod) error {
+	if class := pod.Spec.RuntimeClassName; class != nil && *class != "" {
+		return fmt.Errorf("runtimeclass.node.k8s.io %q not found", *class)
+	}
+	if own := pod.Spec.HostUsers; own != nil && !*own {
+		return errors.New("can't set `spec.hostUsers: false`, runtime does not support user namespaces")
+	}
+	return nil
+}
+
 func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *corev1.Pod) error {
 	if err := runtime.SetCgroup(s.Cgroup, podLimits(pod)); err != nil {
 		return err
 	}
 	host, fqdn := podHostname(pod, k.cfg.ClusterDomain)
 	want := runtime.NewNamespaces{
-		Network: !s.HostNetwork, UTS: !s.HostNetwork, IPC: !pod.Spec.HostIPC, Hostname: host, Sysctls: sysctls(pod),
+		Network: !s.HostNetwork, UTS: !s.HostNetwork, IPC: !pod.Spec.HostIPC, Hostname: k.machineName(pod), Sysctls: sysctls(pod),
 	}
 	if err := runtime.NewPodNamespaces(s.path("ns"), want); err != nil {
 		return err
@@ -119,11 +134,18 @@ func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *corev1
 	return s.save()
 }
 
+// sysctls are what is set in the pod's new namespaces. Every program of a pod may listen on every port, 80 for
+// one, and ping, whoever it runs as: there is nobody else in the pod's network whom this could harm. containerd
+// does the same (enable_unprivileged_ports, enable_unprivileged_icmp).
 func sysctls(pod *corev1.Pod) map[string]string {
-	if pod.Spec.SecurityContext == nil {
-		return nil
-	}
 	values := map[string]string{}
+	if !pod.Spec.HostNetwork {
+		values["net.ipv4.ip_unprivileged_port_start"] = "0"
+		values["net.ipv4.ping_group_range"] = "0 2147483647"
+	}
+	if pod.Spec.SecurityContext == nil {
+		return values
+	}
 	for _, s := range pod.Spec.SecurityContext.Sysctls {
 		values[sysctl.NormalizeName(s.Name)] = s.Value
 	}
@@ -152,8 +174,11 @@ func (k *Kubelet) writeSandboxFiles(s sandboxRecord, pod *corev1.Pod, host, fqdn
 		}
 		hosts = "# Kubernetes-managed hosts file (host network).\n" + string(node) + aliasLines(pod.Spec.HostAliases)
 	}
-	resolv := podResolvConf(pod, clusterDNS{k.cfg.ClusterDNS, k.cfg.ClusterDomain}, readResolvConf(k.cfg.ResolvConf))
-	for name, text := range map[string]string{"etc-hosts": hosts, "resolv.conf": resolv.String(), "hostname": host + "\n"} {
+	resolv, complaints := podResolvConf(pod, clusterDNS{k.cfg.ClusterDNS, k.cfg.ClusterDomain}, readResolvConf(k.cfg.ResolvConf)).limited()
+	for _, complaint := range complaints {
+		k.event(pod, "", corev1.EventTypeWarning, "DNSConfigForming", complaint)
+	}
+	for name, text := range map[string]string{"etc-hosts": hosts, "resolv.conf": resolv.String(), "hostname": k.machineName(pod) + "\n"} {
 		if err := os.WriteFile(s.path(name), []byte(text), 0o644); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
@@ -44,7 +45,10 @@ func Repository(ref string) (string, error) {
 func parse(ref string) (name.Reference, error) {
 	parsed, err := name.ParseReference(ref, name.WeakValidation)
 	if err != nil {
-		return nil, fmt.Errorf("parse image reference %q: %w", ref, err)
+		if _, why := reference.ParseNormalizedNamed(ref); why != nil {
+			err = why // it says more, and what Kubernetes says
+		}
+		return nil, fmt.Errorf("couldn't parse image name %q: %w", ref, err)
 	}
 	return parsed, nil
 }
