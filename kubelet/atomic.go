@@ -15,6 +15,13 @@ import (
 type volumeFile struct {
 	data []byte
 	mode fs.FileMode
+	uid  *int64 // the owner; nil is root
+}
+
+// volumeRights are who may do what with a volume's directory, and the group of all that is in it, nil for root's.
+type volumeRights struct {
+	mode fs.FileMode
+	gid  *int64
 }
 
 // dataLink points at the directory with the present content.
@@ -26,8 +33,8 @@ const dataLink = "..data"
 //	..data -> ..2026_01_02…      renamed over the old link: the moment of the change
 //	ca.crt -> ..data/ca.crt      what the containers open
 //
-// It tells whether anything changed. gid, if not nil, becomes the group of all files.
-func writeVolume(dir string, files map[string]volumeFile, gid *int64) (bool, error) {
+// It tells whether anything changed.
+func writeVolume(dir string, files map[string]volumeFile, rights volumeRights) (bool, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return false, fmt.Errorf("write volume: %w", err)
 	}
@@ -36,7 +43,7 @@ func writeVolume(dir string, files map[string]volumeFile, gid *int64) (bool, err
 		return false, nil
 	}
 	fresh := ".." + time.Now().UTC().Format("2006_01_02_15_04_05.000000000")
-	if err := writeFiles(filepath.Join(dir, fresh), files, gid); err != nil {
+	if err := writeFiles(filepath.Join(dir, fresh), files, rights.gid); err != nil {
 		return false, err
 	}
 	next := filepath.Join(dir, dataLink+"_tmp")
@@ -52,10 +59,34 @@ func writeVolume(dir string, files map[string]volumeFile, gid *int64) (bool, err
 	if err := linkNames(dir, files); err != nil {
 		return false, err
 	}
+	if err := rights.apply(dir); err != nil {
+		return false, fmt.Errorf("write volume: %w", err)
+	}
 	if old != "" {
 		return true, os.RemoveAll(filepath.Join(dir, filepath.Base(old)))
 	}
 	return true, nil
+}
+
+// apply sets mode and group of the directory, and the group of the links and directories in it. What somebody
+// makes in a directory with the set-group-ID bit gets its group, too.
+func (r volumeRights) apply(dir string) error {
+	if r.gid == nil {
+		return os.Chmod(dir, r.mode)
+	}
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.Type().IsRegular() {
+			return err
+		}
+		if err := os.Lchown(path, -1, int(*r.gid)); err != nil || !entry.IsDir() {
+			return err
+		}
+		mode := fs.FileMode(0o755)
+		if path == dir {
+			mode = r.mode
+		}
+		return os.Chmod(path, mode|fs.ModeSetgid)
+	})
 }
 
 func writeFiles(dir string, files map[string]volumeFile, gid *int64) error {
@@ -74,12 +105,15 @@ func writeFiles(dir string, files map[string]volumeFile, gid *int64) error {
 		if err := root.WriteFile(name, file.data, 0o600); err != nil {
 			return fmt.Errorf("write volume file %s: %w", name, err)
 		}
-		mode := file.mode
+		mode, uid, group := file.mode, -1, -1
+		if file.uid != nil {
+			uid = int(*file.uid)
+		}
 		if gid != nil {
-			mode |= 0o040
-			if err := root.Chown(name, -1, int(*gid)); err != nil {
-				return fmt.Errorf("write volume file %s: %w", name, err)
-			}
+			mode, group = mode|0o440, int(*gid)
+		}
+		if err := root.Chown(name, uid, group); err != nil {
+			return fmt.Errorf("write volume file %s: %w", name, err)
 		}
 		if err := root.Chmod(name, mode); err != nil {
 			return fmt.Errorf("write volume file %s: %w", name, err)

@@ -22,6 +22,7 @@ type container struct {
 	record  runtime.Record // zero before the first attempt
 	running bool
 	exit    *shim.Exit // how the newest attempt ended
+	again   bool       // it is started anew however it ends
 	reason  string     // why it ended, when the kubelet knows better than the exit status
 	message string     // its last words
 	exited  chan struct{}
@@ -86,14 +87,11 @@ func (w *worker) create(pod *corev1.Pod, c *corev1.Container, have *container, i
 	if !w.k.starts.enter(w.alive, begunPod) {
 		return record, never, false
 	}
-	err = w.k.runtime.Create(record, spec)
+	err = w.k.runtime.Create(&record, spec)
 	if err == nil {
 		return record, 0, true
 	}
 	w.k.starts.leave()
-	if _, ok := errors.AsType[*runtime.NonRootError](err); ok {
-		return record, w.cannotStart(pod, c, have, "CreateContainerConfigError", err), false
-	}
 	return record, w.cannotStart(pod, c, have, "CreateContainerError", err), false
 }
 
@@ -111,6 +109,9 @@ func (w *worker) startedContainer(pod *corev1.Pod, c *corev1.Container, have *co
 	if hook := c.Lifecycle; hook != nil && hook.PostStart != nil {
 		if err := w.runHook(w.alive, pod, c, record.ID, hook.PostStart); err != nil {
 			w.k.event(pod, containerPath(pod, c), corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
+			w.mu.Lock()
+			have.again = pod.Spec.RestartPolicy != corev1.RestartPolicyNever
+			w.mu.Unlock()
 			w.kill(pod, c, have, defaultGrace(pod), "FailedPostStartHook")
 			return
 		}
@@ -131,7 +132,7 @@ func (w *worker) begin(have *container, record runtime.Record) runtime.Record {
 		have.restart = have.restart.longer()
 	}
 	have.record, have.running, have.exit, have.reason, have.message = record, true, nil, "", ""
-	have.waiting, have.exited = nil, make(chan struct{})
+	have.waiting, have.exited, have.again = nil, make(chan struct{}), false
 	have.pull, have.retry, have.retryAt = backoff{}, quickRetry{}, time.Time{}
 	return old
 }
@@ -225,7 +226,7 @@ func (w *worker) runHook(ctx context.Context, pod *corev1.Pod, c *corev1.Contain
 		w.mu.Lock()
 		ips := w.sandbox.IPs
 		w.mu.Unlock()
-		_, err := httpGet(ctx, c, hook.HTTPGet, ips[0])
+		_, err := httpGet(ctx, c, hook.HTTPGet, ips[0], 0)
 		return err
 	case hook.Sleep != nil:
 		select {

@@ -1,7 +1,7 @@
 package kubelet
 
 import (
-	"errors"
+	"fmt"
 	"hash/fnv"
 	"path/filepath"
 	"slices"
@@ -48,31 +48,31 @@ func (w *worker) containerSpec(pod *corev1.Pod, c *corev1.Container, img image.I
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	host, _ := podHostname(pod, w.k.cfg.ClusterDomain)
 	full := newEnviron()
+	full.set("HOSTNAME", w.k.machineName(pod))
 	for _, pair := range img.Config.Env {
 		name, value, _ := strings.Cut(pair, "=")
 		full.set(name, value)
 	}
-	full.set("HOSTNAME", host)
 	for _, name := range env.names {
 		full.set(name, env.values[name])
 	}
-	args, err := command(c, img, env.values)
+	args := command(c, img, env.values)
+	mounts, err := w.mounts(pod, c, env.values)
 	if err != nil {
 		return runtime.Container{}, err
 	}
-	mounts, err := w.mounts(pod, c, env.values)
-	if err != nil {
+	if err := verifyNonRoot(pod, c, img.Config.User); err != nil {
 		return runtime.Container{}, err
 	}
 	cwd := c.WorkingDir
 	if cwd == "" {
 		cwd = img.Config.WorkingDir
 	}
+	bounded := withPodLimits(pod, c)
 	spec := runtime.Container{
 		Layers: img.Layers, Args: args, Env: full.list(), Cwd: cwd, Mounts: mounts, Files: []string{messageFile},
-		Namespaces: w.namespaces(pod, c), CPUShares: cpuShares(c), CPUQuota: cpuQuota(c), MemoryLimit: memoryLimit(c),
+		Namespaces: w.namespaces(pod, c), CPUShares: cpuShares(bounded), CPUQuota: cpuQuota(bounded), MemoryLimit: memoryLimit(bounded),
 		OOMScoreAdj: oomScoreAdj(qosClass(pod), c, w.k.memoryCapacity()),
 		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 	}
@@ -82,7 +82,7 @@ func (w *worker) containerSpec(pod *corev1.Pod, c *corev1.Container, img image.I
 }
 
 // command is what runs: the pod's command and args replace the image's entrypoint and cmd.
-func command(c *corev1.Container, img image.Image, env map[string]string) ([]string, error) {
+func command(c *corev1.Container, img image.Image, env map[string]string) []string {
 	entrypoint, args := img.Config.Entrypoint, img.Config.Cmd
 	if len(c.Command) > 0 {
 		entrypoint, args = expandAll(c.Command, env), nil
@@ -90,11 +90,43 @@ func command(c *corev1.Container, img image.Image, env map[string]string) ([]str
 	if len(c.Args) > 0 {
 		args = expandAll(c.Args, env)
 	}
-	all := append(slices.Clone(entrypoint), args...)
-	if len(all) == 0 {
-		return nil, errors.New("no command specified")
+	return append(slices.Clone(entrypoint), args...)
+}
+
+// verifyNonRoot refuses a container which would run as root, or perhaps would, though its pod forbids that.
+// A user whom the image calls by name may be root under another name.
+func verifyNonRoot(pod *corev1.Pod, c *corev1.Container, imageUser string) error {
+	nonRoot, uid := false, (*int64)(nil)
+	if p := pod.Spec.SecurityContext; p != nil {
+		nonRoot, uid = p.RunAsNonRoot != nil && *p.RunAsNonRoot, p.RunAsUser
 	}
-	return all, nil
+	if s := c.SecurityContext; s != nil {
+		if s.RunAsNonRoot != nil {
+			nonRoot = *s.RunAsNonRoot
+		}
+		if s.RunAsUser != nil {
+			uid = s.RunAsUser
+		}
+	}
+	if !nonRoot {
+		return nil
+	}
+	where := fmt.Sprintf("(pod: %q, container: %s)", podFullName(pod), c.Name)
+	if uid != nil {
+		if *uid == 0 {
+			return fmt.Errorf("container's runAsUser breaks non-root policy %s", where)
+		}
+		return nil
+	}
+	name, _, _ := strings.Cut(imageUser, ":")
+	number, err := strconv.ParseInt(name, 10, 64)
+	switch {
+	case name == "", err == nil && number == 0:
+		return fmt.Errorf("container has runAsNonRoot and image will run as root %s", where)
+	case err != nil:
+		return fmt.Errorf("container has runAsNonRoot and image has non-numeric user (%s), cannot verify user is non-root %s", name, where)
+	}
+	return nil
 }
 
 func expandAll(list []string, env map[string]string) []string {
@@ -140,8 +172,8 @@ func secure(spec *runtime.Container, pod *corev1.Pod, c *corev1.Container, img i
 	spec.MaskProc = true
 	if p := pod.Spec.SecurityContext; p != nil {
 		spec.User.UID, spec.User.GID = p.RunAsUser, p.RunAsGroup
-		spec.User.MustNotBeRoot = p.RunAsNonRoot != nil && *p.RunAsNonRoot
 		spec.User.Groups = slices.Clone(p.SupplementalGroups)
+		spec.User.OnlyGroups = p.SupplementalGroupsPolicy != nil && *p.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict
 		if p.FSGroup != nil {
 			spec.User.Groups = append(spec.User.Groups, *p.FSGroup)
 		}
@@ -156,18 +188,19 @@ func secure(spec *runtime.Container, pod *corev1.Pod, c *corev1.Container, img i
 	if s.RunAsGroup != nil {
 		spec.User.GID = s.RunAsGroup
 	}
-	if s.RunAsNonRoot != nil {
-		spec.User.MustNotBeRoot = *s.RunAsNonRoot
-	}
 	if s.Capabilities != nil {
 		spec.Capabilities = runtime.AddDrop(capabilityNames(s.Capabilities.Add), capabilityNames(s.Capabilities.Drop))
 	}
 	is := func(flag *bool) bool { return flag != nil && *flag }
-	spec.Privileged, spec.ReadOnlyRoot = is(s.Privileged), is(s.ReadOnlyRootFilesystem)
+	spec.Privileged, spec.ReadOnlyRoot = is(s.Privileged), readOnlyRoot(c)
 	spec.NoNewPrivs = s.AllowPrivilegeEscalation != nil && !*s.AllowPrivilegeEscalation
 	if s.ProcMount != nil && *s.ProcMount == corev1.UnmaskedProcMount {
 		spec.MaskProc = false
 	}
+}
+
+func readOnlyRoot(c *corev1.Container) bool {
+	return c.SecurityContext != nil && c.SecurityContext.ReadOnlyRootFilesystem != nil && *c.SecurityContext.ReadOnlyRootFilesystem
 }
 
 // seccomp is which system calls a container may make: the container's profile, else the pod's, else

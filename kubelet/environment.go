@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,6 +43,7 @@ type sources struct {
 	pod         *corev1.Pod
 	podIPs      []string
 	nodeIPs     []string
+	seen        time.Time // when this kubelet first saw the pod
 	allocatable corev1.ResourceList
 	services    func(ctx context.Context) []*corev1.Service
 	configMap   func(ctx context.Context, name string) (*corev1.ConfigMap, error)
@@ -174,7 +176,7 @@ func (s sources) field(path string) (string, error) {
 	case "metadata.labels":
 		return formatMap(s.pod.Labels), nil
 	case "metadata.annotations":
-		return formatMap(s.pod.Annotations), nil
+		return formatMap(s.annotations()), nil
 	case "spec.nodeName":
 		return s.pod.Spec.NodeName, nil
 	case "spec.serviceAccountName":
@@ -189,6 +191,17 @@ func (s sources) field(path string) (string, error) {
 		return strings.Join(s.podIPs, ","), nil
 	}
 	return "", fmt.Errorf("unsupported fieldPath: %s", path)
+}
+
+// annotations are the pod's, and two by which a kubelet notes from where and when it has the pod: programs that
+// read them in a file see them in every cluster.
+func (s sources) annotations() map[string]string {
+	all := map[string]string{annotationConfigSource: "api"}
+	if !s.seen.IsZero() {
+		all["kubernetes.io/config.seen"] = s.seen.Format(time.RFC3339Nano)
+	}
+	maps.Copy(all, s.pod.Annotations) // a static pod has them already
+	return all
 }
 
 // subscript splits metadata.labels['app'].
@@ -220,6 +233,28 @@ func findContainer(pod *corev1.Pod, name string) *corev1.Container {
 
 // expand replaces $(NAME) by its value. $$ is one $, and an unknown name stays as it stands.
 func expand(text string, values map[string]string) string {
+	return expandBy(text, func(name string) string {
+		if value, ok := values[name]; ok {
+			return value
+		}
+		return "$(" + name + ")"
+	})
+}
+
+// expandAllKnown is expand for a text in which every name has to have a value.
+func expandAllKnown(text string, values map[string]string) (string, error) {
+	var err error
+	expanded := expandBy(text, func(name string) string {
+		value, ok := values[name]
+		if !ok && err == nil {
+			err = fmt.Errorf("missing value for %s", name)
+		}
+		return value
+	})
+	return expanded, err
+}
+
+func expandBy(text string, value func(name string) string) string {
 	var b strings.Builder
 	for {
 		at := strings.IndexByte(text, '$')
@@ -238,11 +273,7 @@ func expand(text string, values map[string]string) string {
 				b.WriteString(text[at:])
 				return b.String()
 			}
-			if value, ok := values[name]; ok {
-				b.WriteString(value)
-			} else {
-				b.WriteString("$(" + name + ")")
-			}
+			b.WriteString(value(name))
 			text = after
 		default:
 			b.WriteByte('$')

@@ -4,15 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/podarium/podarium/internal/netns/nstest"
 )
 
 func mustParse(text string) resource.Quantity { return resource.MustParse(text) }
@@ -29,7 +35,7 @@ func TestWriteVolume(t *testing.T) {
 	}
 	write := func(files map[string]volumeFile, wantChange bool) {
 		t.Helper()
-		changed, err := writeVolume(dir, files, nil)
+		changed, err := writeVolume(dir, files, volumeRights{mode: 0o777})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,12 +43,13 @@ func TestWriteVolume(t *testing.T) {
 			t.Errorf("changed = %v, want %v", changed, wantChange)
 		}
 	}
-	write(map[string]volumeFile{"a": {[]byte("1"), 0o600}, "sub/b": {[]byte("2"), 0o644}}, true)
+	one := map[string]volumeFile{"a": {data: []byte("1"), mode: 0o600}, "sub/b": {data: []byte("2"), mode: 0o644}}
+	write(one, true)
 	if got := read("a") + read("sub/b"); got != "12" {
 		t.Errorf("content = %q, want 12", got)
 	}
-	write(map[string]volumeFile{"a": {[]byte("1"), 0o600}, "sub/b": {[]byte("2"), 0o644}}, false)
-	write(map[string]volumeFile{"a": {[]byte("3"), 0o600}}, true)
+	write(one, false)
+	write(map[string]volumeFile{"a": {data: []byte("3"), mode: 0o600}}, true)
 	if got := read("a") + read("sub/b"); got != "3-" {
 		t.Errorf("content after the change = %q, want 3-", got)
 	}
@@ -50,8 +57,76 @@ func TestWriteVolume(t *testing.T) {
 	if err != nil || len(entries) != 3 { // ..data, its directory, a
 		t.Errorf("%d entries are left, want 3: %v", len(entries), err)
 	}
-	if _, err := writeVolume(dir, map[string]volumeFile{"../evil": {nil, 0o600}}, nil); err == nil {
+	if _, err := writeVolume(dir, map[string]volumeFile{"../evil": {mode: 0o600}}, volumeRights{mode: 0o777}); err == nil {
 		t.Error("a path out of the volume was written")
+	}
+}
+
+// TestVolumeRights: who may do what in a volume of a pod with fsGroup, as upstream's kubelet leaves it.
+func TestVolumeRights(t *testing.T) {
+	nstest.NeedRoot(t)
+	dir, gid := filepath.Join(t.TempDir(), "volume"), int64(1234)
+	user := int64(1000)
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		SecurityContext: &corev1.PodSecurityContext{RunAsUser: &user, FSGroup: &gid}, Containers: []corev1.Container{{Name: "c"}},
+	}}
+	files := map[string]volumeFile{
+		"a": {data: []byte("1"), mode: 0o600}, "token": volumeWriter{pod: pod}.tokenFile("t", nil),
+	}
+	if _, err := writeVolume(dir, files, volumeRights{mode: 0o777, gid: &gid}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		".": "dgrwxrwxrwx 0 1234", "..data": "Lrwxrwxrwx 0 1234", "..data/.": "dgrwxr-xr-x 0 1234",
+		"..data/a": "-rw-r----- 0 1234", "..data/token": "-rw-r----- 1000 1234", "a": "Lrwxrwxrwx 0 1234",
+	} {
+		info, err := os.Lstat(dir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := info.Sys().(*syscall.Stat_t)
+		if got := fmt.Sprint(info.Mode(), " ", owner.Uid, " ", owner.Gid); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	pod.Spec.SecurityContext.FSGroup = nil
+	if file := (volumeWriter{pod: pod}).tokenFile("t", nil); file.mode != 0o600 || file.uid == nil || *file.uid != user {
+		t.Errorf("without fsGroup the token has mode %o and owner %v, want 600 and %d", file.mode, file.uid, user)
+	}
+	pod.Spec.InitContainers = []corev1.Container{{SecurityContext: &corev1.SecurityContext{RunAsUser: new(int64(7))}}}
+	if file := (volumeWriter{pod: pod}).tokenFile("t", nil); file.mode != 0o644 || file.uid != nil {
+		t.Errorf("of two users none is the owner: mode %o, owner %v", file.mode, file.uid)
+	}
+}
+
+// TestSubPath: what is made in a volume may be used by who may use the volume, and nothing leads out of it.
+func TestSubPath(t *testing.T) {
+	volume := t.TempDir()
+	if err := os.Chmod(volume, 0o777|fs.ModeSetgid); err != nil {
+		t.Fatal(err)
+	}
+	made, err := subPath(volume, "a/b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(made); err != nil || info.Mode() != 0o777|fs.ModeSetgid|fs.ModeDir {
+		t.Errorf("the directory made in the volume: %v, %v", info.Mode(), err)
+	}
+	for expr, want := range map[string]string{
+		"$(POD)/x":  "web/x ",
+		"$(NONE)/x": " missing value for NONE",
+		"$(UP)/x":   " unable to provision SubPath `../x`: must not contain '..'",
+		"$(ABS)/x":  " error SubPath `/abs/x` must not be an absolute path",
+		"a..b":      "a..b ",
+	} {
+		sub, err := chosenSubPath(corev1.VolumeMount{SubPathExpr: expr}, map[string]string{"POD": "web", "UP": "..", "ABS": "/abs"})
+		got := sub + " "
+		if err != nil {
+			got += err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", expr, got, want)
+		}
 	}
 }
 

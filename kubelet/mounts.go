@@ -3,8 +3,11 @@ package kubelet
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,7 +23,7 @@ func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, env map[string]str
 	var mounts []runtime.Mount
 	taken := map[string]bool{}
 	for _, m := range c.VolumeMounts {
-		mount, err := w.volumeMount(pod, m, env)
+		mount, err := w.volumeMount(pod, c, m, env)
 		if err != nil {
 			return nil, err
 		}
@@ -33,8 +36,8 @@ func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, env map[string]str
 	}
 	for _, own := range []runtime.Mount{
 		{Source: sandbox.path("etc-hosts"), Destination: "/etc/hosts"},
-		{Source: sandbox.path("resolv.conf"), Destination: "/etc/resolv.conf"},
-		{Source: sandbox.path("hostname"), Destination: "/etc/hostname"},
+		{Source: sandbox.path("resolv.conf"), Destination: "/etc/resolv.conf", ReadOnly: readOnlyRoot(c)},
+		{Source: sandbox.path("hostname"), Destination: "/etc/hostname", ReadOnly: readOnlyRoot(c)},
 		{Source: shm, Destination: "/dev/shm"},
 	} {
 		if !taken[own.Destination] {
@@ -44,7 +47,7 @@ func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, env map[string]str
 	return mounts, nil
 }
 
-func (w *worker) volumeMount(pod *corev1.Pod, m corev1.VolumeMount, env map[string]string) (runtime.Mount, error) {
+func (w *worker) volumeMount(pod *corev1.Pod, c *corev1.Container, m corev1.VolumeMount, env map[string]string) (runtime.Mount, error) {
 	w.mu.Lock()
 	volume, ok := w.volumes[m.Name]
 	w.mu.Unlock()
@@ -52,14 +55,16 @@ func (w *worker) volumeMount(pod *corev1.Pod, m corev1.VolumeMount, env map[stri
 		return runtime.Mount{}, fmt.Errorf("cannot find volume %q to mount into container", m.Name)
 	}
 	mount := runtime.Mount{Source: volume.path, Destination: m.MountPath, ReadOnly: m.ReadOnly || volume.readOnly}
-	sub := m.SubPath
-	if m.SubPathExpr != "" {
-		sub = expand(m.SubPathExpr, env)
+	mount.Recursive = recursiveReadOnly(m)
+	sub, err := chosenSubPath(m, env)
+	if err != nil {
+		return runtime.Mount{}, err
 	}
 	if sub != "" {
 		source, err := subPath(volume.path, sub)
-		if err != nil {
-			return runtime.Mount{}, fmt.Errorf("failed to prepare subPath for volumeMount %q: %w", m.Name, err)
+		if err != nil { // why is for the node's log alone: it may tell about the node's files
+			slog.Warn("Preparing subPath", "pod", podName(pod), "volume", m.Name, "subPath", sub, "error", err)
+			return runtime.Mount{}, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q", m.Name, c.Name)
 		}
 		mount.Source = source
 	} else if _, err := os.Stat(volume.path); errors.Is(err, os.ErrNotExist) {
@@ -79,8 +84,32 @@ func (w *worker) volumeMount(pod *corev1.Pod, m corev1.VolumeMount, env map[stri
 	return mount, nil
 }
 
-// subPath finds a file or directory inside a volume, and makes a directory when nothing is there. A
-// symbolic link in the volume, which a container may have put there, must not lead out of it.
+// chosenSubPath is what of the volume is mounted, empty for all of it.
+func chosenSubPath(m corev1.VolumeMount, env map[string]string) (string, error) {
+	sub := m.SubPath
+	if m.SubPathExpr != "" {
+		var err error
+		if sub, err = expandAllKnown(m.SubPathExpr, env); err != nil {
+			return "", err
+		}
+	}
+	if filepath.IsAbs(sub) {
+		return "", fmt.Errorf("error SubPath `%s` must not be an absolute path", sub)
+	}
+	if slices.Contains(strings.Split(sub, "/"), "..") {
+		return "", fmt.Errorf("unable to provision SubPath `%s`: must not contain '..'", sub)
+	}
+	return sub, nil
+}
+
+// recursiveReadOnly tells whether what is mounted below a read-only volume shall be read-only, too: the kernels and
+// the runc which Podarium needs can do it (mount_setattr).
+func recursiveReadOnly(m corev1.VolumeMount) bool {
+	return m.ReadOnly && m.RecursiveReadOnly != nil && *m.RecursiveReadOnly != corev1.RecursiveReadOnlyDisabled
+}
+
+// subPath finds a file or directory inside a volume, and makes a directory when nothing is there, which all may
+// use who may use the volume. A symbolic link in the volume, which a container may have put there, must not lead out of it.
 func subPath(volume, sub string) (string, error) {
 	root, err := os.OpenRoot(volume)
 	if err != nil {
@@ -88,7 +117,7 @@ func subPath(volume, sub string) (string, error) {
 	}
 	defer root.Close()
 	if _, err := root.Stat(sub); errors.Is(err, os.ErrNotExist) {
-		if err := root.MkdirAll(sub, 0o755); err != nil {
+		if err := makeSubPath(root, sub); err != nil {
 			return "", err
 		}
 	} else if err != nil {
@@ -106,4 +135,15 @@ func subPath(volume, sub string) (string, error) {
 		return "", fmt.Errorf("%s leads out of the volume", sub)
 	}
 	return resolved, nil
+}
+
+func makeSubPath(root *os.Root, sub string) error {
+	volume, err := root.Stat(".")
+	if err != nil {
+		return err
+	}
+	if err := root.MkdirAll(sub, volume.Mode().Perm()); err != nil {
+		return err
+	}
+	return root.Chmod(sub, volume.Mode()&(fs.ModePerm|fs.ModeSetgid|fs.ModeSticky)) // the umask took some away
 }

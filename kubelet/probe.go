@@ -61,7 +61,7 @@ type prober struct {
 func (p prober) startup(ctx, healing context.Context) {
 	p.run(healing, "Startup", p.container.StartupProbe, func(ok bool, _ string) bool {
 		if !ok {
-			go p.fail("failed startup probe, will be restarted", p.container.StartupProbe)
+			go p.fail("failed startup probe", p.container.StartupProbe)
 			return false
 		}
 		p.worker.mu.Lock()
@@ -90,10 +90,31 @@ func (p prober) afterStartup(ctx, healing context.Context) {
 			if ok {
 				return true
 			}
-			go p.fail("failed liveness probe, will be restarted", probe)
+			go p.fail("failed liveness probe", probe)
 			return false
 		})
 	}
+}
+
+// verdict is what the event says of the end of a container that a probe condemned, which is not left to how it
+// ends: it comes back though it ends well, but for the policy Never. A pod ends with the last one of those.
+func (p prober) verdict(why string) string {
+	p.worker.mu.Lock()
+	defer p.worker.mu.Unlock()
+	policy := p.pod.Spec.RestartPolicy
+	if own := p.container.RestartPolicy; own != nil {
+		policy = corev1.RestartPolicy(*own)
+	}
+	if policy != corev1.RestartPolicyNever {
+		p.have.again = true
+		return fmt.Sprintf("Container %s %s, will be restarted", p.container.Name, why)
+	}
+	for _, c := range p.pod.Spec.Containers {
+		if other := p.worker.containers[c.Name]; other != p.have && other != nil && other.running {
+			return fmt.Sprintf("Container %s %s", p.container.Name, why)
+		}
+	}
+	return ""
 }
 
 // fail kills the container; its restart policy brings it back.
@@ -102,7 +123,7 @@ func (p prober) fail(why string, probe *corev1.Probe) {
 	if probe.TerminationGracePeriodSeconds != nil {
 		grace = time.Duration(*probe.TerminationGracePeriodSeconds) * time.Second
 	}
-	p.worker.kill(p.pod, p.container, p.have, grace, why)
+	p.worker.kill(p.pod, p.container, p.have, grace, p.verdict(why))
 }
 
 // firstTries is the pause between the first tries of a probe which shall turn from not yet to yes. A
@@ -131,18 +152,23 @@ func (p prober) run(ctx context.Context, kind string, probe *corev1.Probe, verdi
 		}
 	}
 	for {
-		ok, message := p.once(ctx, kind, probe)
+		message, err := p.once(ctx, kind, probe)
 		if ctx.Err() != nil {
 			return
 		}
-		if ok {
+		_, unasked := errors.AsType[*unaskedError](err)
+		ok := err == nil
+		switch {
+		case ok:
 			successes, failures = successes+1, 0
-		} else {
+		case unasked: // which tells nothing about the container
+			p.unhealthy(fmt.Sprintf("%s probe errored and resulted in unknown state: %v", kind, err))
+		default:
 			successes, failures = 0, failures+1
-			p.worker.k.event(p.pod, containerPath(p.pod, p.container), corev1.EventTypeWarning, "Unhealthy",
-				fmt.Sprintf("%s probe failed: %s", kind, message))
+			p.unhealthy(fmt.Sprintf("%s probe failed: %v", kind, err))
 		}
 		switch {
+		case unasked:
 		case ok && successes == max(1, probe.SuccessThreshold), !ok && failures == max(1, probe.FailureThreshold):
 			if !verdict(ok, message) {
 				return
@@ -156,11 +182,18 @@ func (p prober) run(ctx context.Context, kind string, probe *corev1.Probe, verdi
 	}
 }
 
+func (p prober) unhealthy(message string) {
+	p.worker.k.event(p.pod, containerPath(p.pod, p.container), corev1.EventTypeWarning, "Unhealthy", message)
+}
+
+// unaskedError is why a probe could not even ask: its command is not there, or its port has no such name.
+type unaskedError struct{ error }
+
 // quickly tries again and again during the first period, at growing distances, and counts no failure.
 func (p prober) quickly(ctx context.Context, kind string, probe *corev1.Probe, period time.Duration) bool {
 	end := time.Now().Add(period / 2)
 	for pause := firstTries; time.Now().Before(end); pause = pause * 3 / 2 {
-		if ok, _ := p.once(ctx, kind, probe); ok {
+		if _, err := p.once(ctx, kind, probe); err == nil {
 			return true
 		}
 		if !sleep(ctx, pause) {
@@ -182,20 +215,17 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 // once probes one time, and counts it.
-func (p prober) once(ctx context.Context, kind string, probe *corev1.Probe) (ok bool, message string) {
-	message, err := p.ask(ctx, probe)
+func (p prober) once(ctx context.Context, kind string, probe *corev1.Probe) (message string, err error) {
+	message, err = p.ask(ctx, probe)
 	if ctx.Err() == nil { // the container's end is no answer
 		p.worker.k.counts.probed(p, kind, err == nil)
 	}
-	if err != nil {
-		return false, err.Error()
-	}
-	return true, message
+	return message, err
 }
 
-func (p prober) ask(ctx context.Context, probe *corev1.Probe) (message string, err error) {
+func (p prober) ask(untimed context.Context, probe *corev1.Probe) (message string, err error) {
 	timeout := time.Duration(max(1, probe.TimeoutSeconds)) * time.Second
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(untimed, timeout)
 	defer cancel()
 	p.worker.mu.Lock()
 	ip := ""
@@ -210,7 +240,7 @@ func (p prober) ask(ctx context.Context, probe *corev1.Probe) (message string, e
 			err = fmt.Errorf("command timed out: %q timed out after %s", strings.Join(probe.Exec.Command, " "), timeout)
 		}
 	case probe.HTTPGet != nil:
-		message, err = httpGet(ctx, p.container, probe.HTTPGet, ip)
+		message, err = httpGet(untimed, p.container, probe.HTTPGet, ip, timeout)
 	case probe.TCPSocket != nil:
 		err = tcpConnect(ctx, p.container, probe.TCPSocket, ip)
 	case probe.GRPC != nil:
@@ -244,6 +274,9 @@ func (b *limitedBuffer) String() string {
 func (p prober) exec(ctx context.Context, command []string) (string, error) {
 	var output limitedBuffer
 	code, err := p.worker.k.runtime.Exec(ctx, p.id, command, runtime.Streams{Stdout: &output, Stderr: &output})
+	if refused, ok := errors.AsType[*runtime.ExecError](err); ok {
+		return "", &unaskedError{refused}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -280,7 +313,11 @@ func probePort(c *corev1.Container, port intstr.IntOrString) (int, error) {
 			return int(p.ContainerPort), nil
 		}
 	}
-	return 0, fmt.Errorf("couldn't find port %q in container %q", port.StrVal, c.Name)
+	number, err := strconv.Atoi(port.StrVal)
+	if err != nil {
+		return 0, &unaskedError{err}
+	}
+	return number, nil
 }
 
 // probeClient makes a connection for each request and believes any certificate, as upstream does: the
@@ -298,8 +335,8 @@ var probeClient = &http.Client{
 	},
 }
 
-// httpGet succeeds with a status from 200 to 399.
-func httpGet(ctx context.Context, c *corev1.Container, action *corev1.HTTPGetAction, ip string) (string, error) {
+// httpGet succeeds with a status from 200 to 399, which comes in time. No timeout is no bound.
+func httpGet(ctx context.Context, c *corev1.Container, action *corev1.HTTPGetAction, ip string, timeout time.Duration) (string, error) {
 	port, err := probePort(c, action.Port)
 	if err != nil {
 		return "", err
@@ -333,7 +370,9 @@ func httpGet(ctx context.Context, c *corev1.Container, action *corev1.HTTPGetAct
 		}
 		request.Header.Add(header.Name, header.Value)
 	}
-	answer, err := probeClient.Do(request)
+	client := *probeClient
+	client.Timeout = timeout
+	answer, err := client.Do(request)
 	if err != nil {
 		return "", err
 	}

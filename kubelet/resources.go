@@ -77,9 +77,44 @@ func memoryLimit(c *corev1.Container) int64 {
 	return limit.Value()
 }
 
-// podLimits are the limits of a pod's own control group: the sum of what its containers ask for, and a
-// limit if every container has one. Init containers run before the others, so the largest of them counts.
+// withPodLimits is a container which takes the pod's limits for those that it has not of its own.
+func withPodLimits(pod *corev1.Pod, c *corev1.Container) *corev1.Container {
+	if pod.Spec.Resources == nil {
+		return c
+	}
+	c = c.DeepCopy()
+	for name, limit := range pod.Spec.Resources.Limits {
+		if _, ok := c.Resources.Limits[name]; !ok {
+			if c.Resources.Limits == nil {
+				c.Resources.Limits = corev1.ResourceList{}
+			}
+			c.Resources.Limits[name] = limit
+		}
+	}
+	return c
+}
+
+// podLimits are the limits of a pod's own control group: the pod's own, else the sum of what its containers ask
+// for, and a limit if every container has one. Init containers run before the others, so the largest of them counts.
 func podLimits(pod *corev1.Pod) runtime.CgroupLimits {
+	limits := sumOfLimits(pod)
+	if pod.Spec.Resources == nil {
+		return limits
+	}
+	whole := &corev1.Container{Resources: *pod.Spec.Resources}
+	if request := milliRequest(whole); request > 0 {
+		limits.CPUShares = milliShares(request)
+	}
+	if quota := cpuQuota(whole); quota > 0 {
+		limits.CPUQuota = quota
+	}
+	if memory := memoryLimit(whole); memory > 0 {
+		limits.MemoryLimit = memory
+	}
+	return limits
+}
+
+func sumOfLimits(pod *corev1.Pod) runtime.CgroupLimits {
 	var request, quota, memory sum
 	for _, c := range allContainers(pod) {
 		alone := isInit(pod, c) && !isSidecar(c)

@@ -70,7 +70,7 @@ func (w *worker) ensureContainer(pod *corev1.Pod, c *corev1.Container) time.Dura
 	}
 	now := time.Now()
 	if have.exit != nil {
-		if !restarts(pod, c, have.exit.Code) {
+		if !have.again && !restarts(pod, c, have.exit.Code) {
 			have.waiting = nil
 			w.mu.Unlock()
 			return never

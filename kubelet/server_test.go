@@ -86,7 +86,7 @@ func apiFixture(t *testing.T, command ...string) *httptest.Server {
 		Layers: []string{layer}, Args: command, Capabilities: runtime.DefaultCapabilities, CgroupPath: "/podarium-kubelet-test/" + record.ID,
 		Namespaces: runtime.Namespaces{Network: runtime.HostNS}, Stdin: true,
 	}
-	if err := containers.Create(record, spec); err != nil {
+	if err := containers.Create(&record, spec); err != nil {
 		t.Fatal(err)
 	}
 	if err := containers.Start(&record); err != nil {

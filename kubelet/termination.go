@@ -48,6 +48,9 @@ func (w *worker) terminate(pod *corev1.Pod, gone bool) time.Duration {
 		w.k.event(pod, "", corev1.EventTypeWarning, "FailedKillPod", "error killing pod: "+err.Error())
 		return w.deleteRetry.next()
 	}
+	w.mu.Lock()
+	w.emptied = true
+	w.mu.Unlock()
 	w.flushStatus()
 	if !gone {
 		if err := w.deleteObject(pod); err != nil {
@@ -176,11 +179,10 @@ func (w *worker) kill(pod *corev1.Pod, c *corev1.Container, have *container, gra
 		have.healing()
 	}
 	w.mu.Unlock()
-	message := "Stopping container " + c.Name
-	if why != "" {
-		message = fmt.Sprintf("Container %s %s", c.Name, why)
+	if why == "" {
+		why = "Stopping container " + c.Name
 	}
-	w.k.event(pod, containerPath(pod, c), corev1.EventTypeNormal, "Killing", message)
+	w.k.event(pod, containerPath(pod, c), corev1.EventTypeNormal, "Killing", why)
 	deadline := time.Now().Add(grace)
 	if hook := c.Lifecycle; hook != nil && hook.PreStop != nil && grace > 0 {
 		ctx, cancel := context.WithDeadline(w.k.ctx, deadline)
@@ -194,10 +196,11 @@ func (w *worker) kill(pod *corev1.Pod, c *corev1.Container, have *container, gra
 		}
 	}
 	if grace > 0 {
+		rest := time.Until(deadline)
 		if err := w.k.runtime.Signal(w.k.ctx, record.ID, stopSignal(c)); err != nil {
 			slog.Warn("Signalling container", "container", c.Name, "pod", podName(pod), "error", err)
 		}
-		if w.awaitExit(exited, deadline) {
+		if w.awaitExit(exited, time.Now().Add(rest)) { // the signal's own way takes nothing of it
 			return
 		}
 	}
@@ -265,10 +268,10 @@ func (w *worker) restartChanged(pod *corev1.Pod, c *corev1.Container) {
 	if have := w.runningContainer(c.Name); have != nil {
 		w.mu.Lock()
 		busy := have.reason != ""
-		have.reason = "Completed"
+		have.reason, have.again = "Completed", true
 		w.mu.Unlock()
 		if !busy {
-			w.kill(pod, c, have, defaultGrace(pod), "definition changed, will be restarted")
+			w.kill(pod, c, have, defaultGrace(pod), fmt.Sprintf("Container %s definition changed, will be restarted", c.Name))
 		}
 	}
 }

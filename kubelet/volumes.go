@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 )
 
 // volumeDir is where a volume stands below one of a pod's directories: as upstream,
@@ -70,7 +72,11 @@ func (w volumeWriter) write(plugin, name string, files map[string]volumeFile, re
 		return mounted{}, err
 	}
 	dir := volumeDir(w.dirs.run, plugin, name)
-	_, err = writeVolume(dir, files, w.fsGroup())
+	mode := 0o777 | fs.ModeSticky
+	if plugin == "configmap" {
+		mode = 0o777 // the others are secrets or may have some, and have a tmpfs of their own in upstream, whose root is like /tmp
+	}
+	_, err = writeVolume(dir, files, volumeRights{mode, w.fsGroup()})
 	return mounted{path: dir, readOnly: true, refresh: refresh}, err
 }
 
@@ -88,16 +94,20 @@ func (w volumeWriter) emptyDir(v *corev1.Volume) (mounted, error) {
 			return mounted{}, fmt.Errorf("make emptyDir: %w", err)
 		}
 	}
-	if v.EmptyDir.Medium == corev1.StorageMediumMemory && !isMountPoint(dir) {
-		options := "mode=0777"
-		if limit := v.EmptyDir.SizeLimit; limit != nil && limit.Value() > 0 {
-			options += ",size=" + strconv.FormatInt(limit.Value(), 10)
+	memory := v.EmptyDir.Medium == corev1.StorageMediumMemory
+	if memory && !isMountPoint(dir) {
+		options := "mode=1777"
+		if size := w.memorySize(v.EmptyDir.SizeLimit); size > 0 {
+			options += ",size=" + strconv.FormatInt(size, 10)
 		}
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 			return mounted{}, fmt.Errorf("mount emptyDir in memory: %w", err)
 		}
 	}
 	mode := fs.FileMode(0o777)
+	if memory {
+		mode |= fs.ModeSticky
+	}
 	if gid := w.fsGroup(); gid != nil {
 		mode |= fs.ModeSetgid // new files get the group, too
 		if err := os.Chown(dir, -1, int(*gid)); err != nil {
@@ -105,6 +115,19 @@ func (w volumeWriter) emptyDir(v *corev1.Volume) (mounted, error) {
 		}
 	}
 	return mounted{path: dir}, os.Chmod(dir, mode)
+}
+
+// memorySize bounds a volume in memory: it takes no more than its limit, the pod's, and what the node has for pods.
+func (w volumeWriter) memorySize(limit *resource.Quantity) int64 {
+	most := w.source.allocatable[corev1.ResourceMemory]
+	size := most.Value()
+	if memory := podLimits(w.pod).MemoryLimit; memory > 0 {
+		size = min(size, memory)
+	}
+	if limit != nil && limit.Value() > 0 {
+		size = min(size, limit.Value())
+	}
+	return size
 }
 
 // isMountPoint compares the device of a directory with that of its parent.
@@ -125,12 +148,12 @@ func hostPath(v *corev1.HostPathVolumeSource) error {
 	switch kind {
 	case corev1.HostPathDirectoryOrCreate:
 		if err := os.MkdirAll(v.Path, 0o755); err != nil {
-			return fmt.Errorf("make hostPath: %w", err)
+			return err
 		}
 	case corev1.HostPathFileOrCreate:
 		f, err := os.OpenFile(v.Path, os.O_CREATE|os.O_RDONLY, 0o644)
 		if err != nil {
-			return fmt.Errorf("make hostPath: %w", err)
+			return err
 		}
 		f.Close()
 	case corev1.HostPathUnset:
@@ -138,7 +161,7 @@ func hostPath(v *corev1.HostPathVolumeSource) error {
 	}
 	info, err := os.Stat(v.Path)
 	if err != nil {
-		return fmt.Errorf("hostPath type check failed: %s is not a %s: %w", v.Path, kindName(kind), err)
+		return fmt.Errorf("hostPath type check failed: %s is not a %s", v.Path, kindName(kind))
 	}
 	want := map[corev1.HostPathType]bool{
 		corev1.HostPathDirectory: info.IsDir(), corev1.HostPathDirectoryOrCreate: info.IsDir(),
@@ -216,7 +239,7 @@ func pickKeys(data map[string][]byte, items []corev1.KeyToPath, mode *int32, opt
 	files := map[string]volumeFile{}
 	if len(items) == 0 {
 		for key, value := range data {
-			files[key] = volumeFile{value, fileMode(nil, mode)}
+			files[key] = volumeFile{data: value, mode: fileMode(nil, mode)}
 		}
 		return files, nil
 	}
@@ -228,7 +251,7 @@ func pickKeys(data map[string][]byte, items []corev1.KeyToPath, mode *int32, opt
 			}
 			return nil, fmt.Errorf("%s: %s", complaint, item.Key)
 		}
-		files[filepath.Clean(item.Path)] = volumeFile{value, fileMode(item.Mode, mode)}
+		files[filepath.Clean(item.Path)] = volumeFile{data: value, mode: fileMode(item.Mode, mode)}
 	}
 	return files, nil
 }
@@ -251,7 +274,7 @@ func (w volumeWriter) downwardFiles(items []corev1.DownwardAPIVolumeFile, mode *
 		if err != nil {
 			return nil, err
 		}
-		files[filepath.Clean(item.Path)] = volumeFile{[]byte(value), fileMode(item.Mode, mode)}
+		files[filepath.Clean(item.Path)] = volumeFile{data: []byte(value), mode: fileMode(item.Mode, mode)}
 	}
 	return files, nil
 }
@@ -261,6 +284,7 @@ func (w volumeWriter) downwardFiles(items []corev1.DownwardAPIVolumeFile, mode *
 func (w volumeWriter) projectedFiles(ctx context.Context, v *corev1.ProjectedVolumeSource) (map[string]volumeFile, time.Time, error) {
 	all := map[string]volumeFile{}
 	var refresh time.Time
+	var errs []error
 	for _, source := range v.Sources {
 		var files map[string]volumeFile
 		var err error
@@ -274,7 +298,7 @@ func (w volumeWriter) projectedFiles(ctx context.Context, v *corev1.ProjectedVol
 		case source.ServiceAccountToken != nil:
 			var token serviceToken
 			token, err = w.tokens.get(ctx, w.pod, source.ServiceAccountToken)
-			files = map[string]volumeFile{filepath.Clean(source.ServiceAccountToken.Path): {[]byte(token.text), fileMode(nil, v.DefaultMode)}}
+			files = map[string]volumeFile{filepath.Clean(source.ServiceAccountToken.Path): w.tokenFile(token.text, v.DefaultMode)}
 			if refresh.IsZero() || token.refresh.Before(refresh) {
 				refresh = token.refresh
 			}
@@ -282,9 +306,38 @@ func (w volumeWriter) projectedFiles(ctx context.Context, v *corev1.ProjectedVol
 			err = errors.New("projected volume has a source which this node does not know")
 		}
 		if err != nil {
-			return nil, time.Time{}, err
+			errs = append(errs, err)
 		}
 		maps.Copy(all, files)
 	}
-	return all, refresh, nil
+	return all, refresh, utilerrors.NewAggregate(errs)
+}
+
+// tokenFile is a ServiceAccount token as a file. When all containers run as one user, he alone may read it, and
+// of others the pod's group.
+func (w volumeWriter) tokenFile(token string, mode *int32) volumeFile {
+	file := volumeFile{data: []byte(token), mode: fileMode(nil, mode), uid: soleUser(w.pod)}
+	if file.uid != nil || w.fsGroup() != nil {
+		file.mode = 0o600
+	}
+	return file
+}
+
+// soleUser is who all containers run as, nil when there is more than one, or one of which the image decides.
+func soleUser(pod *corev1.Pod) *int64 {
+	var sole *int64
+	for _, c := range allContainers(pod) {
+		user := (*int64)(nil)
+		if p := pod.Spec.SecurityContext; p != nil {
+			user = p.RunAsUser
+		}
+		if s := c.SecurityContext; s != nil && s.RunAsUser != nil {
+			user = s.RunAsUser
+		}
+		if user == nil || sole != nil && *sole != *user {
+			return nil
+		}
+		sole = user
+	}
+	return sole
 }

@@ -41,6 +41,7 @@ type worker struct {
 	stale      bool             // a ConfigMap or Secret of the volumes changed
 	failure    *podFailure      // the whole pod failed: rejected, or deadline exceeded
 	stopped    bool             // all containers ended for good and the sandbox is gone
+	emptied    bool             // nothing is left of a deleted pod but its API object
 	status     corev1.PodStatus // what the API server shall know
 	published  bool             // status was computed at least once
 	accepted   corev1.PodStatus // what the API server answered to the last write
@@ -320,7 +321,7 @@ func (w *worker) sources(pod *corev1.Pod) sources {
 	}
 	w.mu.Unlock()
 	return sources{
-		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, allocatable: w.k.allocatable,
+		pod: pod, podIPs: ips, nodeIPs: w.k.cfg.NodeIPs, seen: w.seen, allocatable: w.k.allocatable,
 		services: func(ctx context.Context) []*corev1.Service { return w.k.serviceList(ctx, !w.static) },
 		configMap: func(ctx context.Context, name string) (*corev1.ConfigMap, error) {
 			return w.k.objects.configMap(ctx, w.uid, w.contentChanged, pod.Namespace, name)

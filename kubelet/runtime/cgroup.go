@@ -43,6 +43,16 @@ func (c cgroups) hierarchies() []string {
 	return roots
 }
 
+// countsSwap tells whether the kernel bounds swap, too, when it bounds memory; it may be built or started without.
+func (c cgroups) countsSwap() bool {
+	if c.unified() {
+		files, _ := filepath.Glob(filepath.Join(c.mount, "*", "memory.swap.max")) // the root has none
+		return len(files) > 0
+	}
+	_, err := os.Stat(filepath.Join(c.mount, "memory", "memory.memsw.limit_in_bytes"))
+	return err == nil
+}
+
 // CgroupLimits are what the containers in a control group may use together.
 type CgroupLimits struct {
 	CPUShares   uint64 // 1024 is one CPU's worth of weight; 0 leaves it as it is

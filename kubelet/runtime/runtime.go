@@ -96,6 +96,15 @@ type Record struct {
 	Started      time.Time `json:"started,omitzero"`
 	// StartError is runc's complaint when the container could not be started.
 	StartError string `json:"startError,omitempty"`
+	// User is who the container's first process is; Create finds it out.
+	User *Identity `json:"user,omitempty"`
+}
+
+// Identity is a user and his groups, the main one among them.
+type Identity struct {
+	UID    int64   `json:"uid"`
+	GID    int64   `json:"gid"`
+	Groups []int64 `json:"groups,omitempty"`
 }
 
 func (r *Runtime) containerDir(id string) string { return filepath.Join(r.dir, "containers", id) }
@@ -118,7 +127,7 @@ func (r *Runtime) Reserve(id string) error {
 
 // Create lays out a container: directories, root file system, OCI specification. The record comes
 // last: without it there is no container.
-func (r *Runtime) Create(record Record, c Container) (err error) {
+func (r *Runtime) Create(record *Record, c Container) (err error) {
 	dir, bundle := r.containerDir(record.ID), r.bundleDir(record.ID)
 	defer func() {
 		if err != nil {
@@ -138,10 +147,14 @@ func (r *Runtime) Create(record Record, c Container) (err error) {
 	if err := mountOverlay(r.RootFS(record.ID), dir, layers); err != nil {
 		return fmt.Errorf("mount root file system of container %s: %w", record.Name, err)
 	}
+	if len(c.Args) == 0 {
+		return fmt.Errorf("create container %s: no command specified", record.Name)
+	}
 	user, err := resolveUser(r.RootFS(record.ID), c.User)
 	if err != nil {
 		return fmt.Errorf("create container %s: %w", record.Name, err)
 	}
+	record.User = user.identity()
 	for _, file := range c.Files {
 		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o666); err != nil {
 			return fmt.Errorf("create container %s: %w", record.Name, err)

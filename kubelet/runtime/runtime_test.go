@@ -116,7 +116,7 @@ func (f *fixture) run(c Container) (*Record, error) {
 	record.LogPath = filepath.Join(f.dir, "logs", record.ID, "0.log")
 	c.Layers, c.CgroupPath = []string{f.layer}, "/podarium-runtime-test/"+record.ID
 	c.Capabilities = DefaultCapabilities
-	if err := f.rt.Create(*record, c); err != nil {
+	if err := f.rt.Create(record, c); err != nil {
 		f.t.Fatal(err)
 	}
 	return record, f.rt.Start(record)
@@ -155,7 +155,7 @@ func TestContainerRunsLogsAndExits(t *testing.T) {
 	}
 	lines := strings.Split(strings.TrimSpace(f.log(r)), "\n")
 	slices.Sort(lines)
-	want := []string{"stderr F oops", "stdout F hello", "stdout F uid=33(web) gid=34", "stdout P end"}
+	want := []string{"stderr F oops", "stdout F hello", "stdout F uid=33(web) gid=34 groups=34", "stdout P end"}
 	if !slices.Equal(lines, want) {
 		t.Errorf("log = %q, want %q", lines, want)
 	}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +47,7 @@ type Container struct {
 type Mount struct {
 	Source, Destination string
 	ReadOnly            bool
+	Recursive           bool // read-only are also the mounts below it
 	// Propagation is rprivate (also when empty), rslave or rshared.
 	Propagation string
 }
@@ -82,21 +84,27 @@ func (c Container) spec(user ids) (*specs.Spec, error) {
 		return spec, nil
 	}
 	if c.MaskProc {
-		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = maskedPaths, readonlyPaths
+		spec.Linux.MaskedPaths, spec.Linux.ReadonlyPaths = append(thermalPaths(), maskedPaths...), readonlyPaths
 	}
 	var err error
 	spec.Linux.Seccomp, err = seccompFilter(c.Seccomp, spec)
 	return spec, err
 }
 
-// Parts of /proc and /sys which tell about the machine or change it, as containerd hides them.
+// Parts of /proc and /sys which tell about the machine or change it, as Kubernetes hides them.
 var (
 	maskedPaths = []string{
-		"/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+		"/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
 		"/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
 	}
 	readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 )
+
+// thermalPaths tell when a processor got too hot, and so what others do with it.
+func thermalPaths() []string {
+	paths, _ := filepath.Glob("/sys/devices/system/cpu/cpu*/thermal_throttle") // the pattern is good
+	return paths
+}
 
 // environment adds PATH and HOME, which a program may expect, unless they are given.
 func (c Container) environment(user ids) []string {
@@ -140,7 +148,10 @@ func (c Container) bindMounts() []specs.Mount {
 			propagation = "rprivate"
 		}
 		options := []string{"rbind", propagation, "rw"}
-		if m.ReadOnly {
+		switch {
+		case m.ReadOnly && m.Recursive:
+			options[2] = "rro"
+		case m.ReadOnly:
 			options[2] = "ro"
 		}
 		mounts = append(mounts, specs.Mount{Destination: filepath.Clean(m.Destination), Type: "bind", Source: m.Source, Options: options})
@@ -167,35 +178,47 @@ func (c Container) resources() *specs.LinuxResources {
 	if c.MemoryLimit > 0 {
 		limit := c.MemoryLimit
 		r.Memory = &specs.LinuxMemory{Limit: &limit}
+		if hostCgroups().countsSwap() {
+			r.Memory.Swap = &limit // memory and swap together: none of it is swap
+		}
 	}
 	return r
 }
 
-// hostDevices are the device files which stand directly in /dev.
+// ownDev are what a container has of its own in /dev.
+var ownDev = []string{"console", "ptmx", "pts", "shm", "fd", "mqueue"}
+
+// hostDevices are the device files in /dev, and in its directories: net/tun is one.
 func hostDevices() []specs.LinuxDevice {
-	entries, err := os.ReadDir("/dev")
-	if err != nil {
-		return nil
-	}
 	var devices []specs.LinuxDevice
-	for _, entry := range entries {
-		if entry.Type()&os.ModeDevice == 0 || entry.Name() == "console" || entry.Name() == "ptmx" {
-			continue
+	_ = filepath.WalkDir("/dev", func(path string, entry fs.DirEntry, err error) error { // what cannot be read is not there
+		switch {
+		case err != nil, filepath.Dir(path) == "/dev" && slices.Contains(ownDev, entry.Name()):
+			if entry != nil && entry.IsDir() {
+				return fs.SkipDir
+			}
+		case entry.Type()&os.ModeDevice != 0:
+			if device, err := hostDevice(path, entry); err == nil {
+				devices = append(devices, device)
+			}
 		}
-		path := "/dev/" + entry.Name()
-		var st unix.Stat_t
-		if err := unix.Stat(path, &st); err != nil {
-			continue
-		}
-		kind := "b"
-		if entry.Type()&os.ModeCharDevice != 0 {
-			kind = "c"
-		}
-		mode := os.FileMode(st.Mode & 0o777)
-		devices = append(devices, specs.LinuxDevice{
-			Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
-			FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
-		})
-	}
+		return nil
+	})
 	return devices
+}
+
+func hostDevice(path string, entry fs.DirEntry) (specs.LinuxDevice, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return specs.LinuxDevice{}, err
+	}
+	kind := "b"
+	if entry.Type()&os.ModeCharDevice != 0 {
+		kind = "c"
+	}
+	mode := os.FileMode(st.Mode & 0o777)
+	return specs.LinuxDevice{
+		Path: path, Type: kind, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev)),
+		FileMode: &mode, UID: &st.Uid, GID: &st.Gid,
+	}, nil
 }

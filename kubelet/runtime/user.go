@@ -16,8 +16,8 @@ type User struct {
 	UID    *int64 // runAsUser
 	GID    *int64 // runAsGroup
 	Groups []int64
-	// MustNotBeRoot refuses uid 0 (runAsNonRoot).
-	MustNotBeRoot bool
+	// OnlyGroups leaves out the groups which the image's /etc/group has for the user.
+	OnlyGroups bool
 }
 
 // ids is a user as the kernel knows it.
@@ -27,43 +27,39 @@ type ids struct {
 	Home     string
 }
 
-// NonRootError refuses a container which would run as root although its pod forbids that.
-type NonRootError struct{ Message string }
+func (u ids) identity() *Identity {
+	who := &Identity{UID: int64(u.UID), GID: int64(u.GID)}
+	for _, group := range u.Groups {
+		who.Groups = append(who.Groups, int64(group))
+	}
+	return who
+}
 
-func (e *NonRootError) Error() string { return e.Message }
-
-// resolveUser looks names up in the image's own /etc/passwd and /etc/group.
+// resolveUser looks names up in the image's own /etc/passwd and /etc/group. The group of the image's USER
+// counts for nothing: Kubernetes takes only the user from there, and the group from /etc/passwd.
 func resolveUser(rootfs string, u User) (ids, error) {
-	name, group, _ := strings.Cut(u.Image, ":")
+	name, _, _ := strings.Cut(u.Image, ":")
 	if u.UID != nil {
 		name = strconv.FormatInt(*u.UID, 10)
-		group = ""
 	}
 	result, err := lookupUser(rootfs, name)
 	if err != nil {
 		return ids{}, err
 	}
-	if group != "" {
-		gid, err := lookupGroup(rootfs, group)
-		if err != nil {
-			return ids{}, err
-		}
-		result.GID = gid
-	}
 	if u.GID != nil {
 		result.GID = uint32(*u.GID)
 	}
+	if u.OnlyGroups {
+		result.Groups = nil
+	}
+	// A process that could leave its own group, being in none else, would pass by files which are closed
+	// to that group (CVE-2022-36109), so the group is among the supplementary ones, too.
+	result.Groups = append(result.Groups, result.GID)
 	for _, g := range u.Groups {
-		if !slices.Contains(result.Groups, uint32(g)) {
-			result.Groups = append(result.Groups, uint32(g))
-		}
+		result.Groups = append(result.Groups, uint32(g))
 	}
-	if u.MustNotBeRoot && result.UID == 0 {
-		if u.UID != nil {
-			return ids{}, &NonRootError{"container's runAsUser breaks non-root policy"}
-		}
-		return ids{}, &NonRootError{"container has runAsNonRoot and image will run as root"}
-	}
+	slices.Sort(result.Groups)
+	result.Groups = slices.Compact(result.Groups)
 	return result, nil
 }
 
@@ -95,21 +91,6 @@ func lookupUser(rootfs, name string) (ids, error) {
 		result.Home = "/root"
 	}
 	return result, nil
-}
-
-func lookupGroup(rootfs, name string) (uint32, error) {
-	for _, f := range databaseLines(rootfs, "etc/group", 3) {
-		if f[0] == name {
-			if gid, err := strconv.ParseUint(f[2], 10, 32); err == nil {
-				return uint32(gid), nil
-			}
-		}
-	}
-	gid, err := strconv.ParseUint(name, 10, 32)
-	if err != nil {
-		return 0, fmt.Errorf("unable to find group %s: no matching entries in group file", name)
-	}
-	return uint32(gid), nil
 }
 
 func memberOf(rootfs, user string) []uint32 {
