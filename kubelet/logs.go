@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // logRequest is what kubectl logs may ask for.
@@ -103,14 +105,11 @@ func (w *worker) logFile(name string, previous bool) (path string, ended <-chan 
 	defer w.mu.Unlock()
 	have := w.containers[name]
 	if have == nil || have.record.ID == "" {
-		reason := "ContainerCreating"
-		if have != nil && have.waiting != nil {
-			reason = have.waiting.Reason
-		}
-		if findContainer(w.pod, name) == nil {
+		c := findContainer(w.pod, name)
+		if c == nil {
 			return "", nil, fmt.Errorf("container %q in pod %q is not available", name, w.pod.Name)
 		}
-		return "", nil, fmt.Errorf("container %q in pod %q is waiting to start: %s", name, w.pod.Name, reason)
+		return "", nil, fmt.Errorf("container %q in pod %q is waiting to start: %s", name, w.pod.Name, w.facts().whyNoLog(c))
 	}
 	attempt := have.record.Attempt
 	ended = have.exited
@@ -125,6 +124,21 @@ func (w *worker) logFile(name string, previous bool) (path string, ended <-chan 
 		return "", nil, fmt.Errorf("previous terminated container %q in pod %q not found", name, w.pod.Name)
 	}
 	return path, ended, nil
+}
+
+// whyNoLog is what kubectl logs says of a container which has not begun.
+func (f facts) whyNoLog(c *corev1.Container) string {
+	waiting := f.containerStatus(c).State.Waiting
+	switch {
+	case waiting == nil:
+		return "ContainerCreating"
+	case waiting.Reason == "ErrImagePull":
+		return "image can't be pulled"
+	case waiting.Reason == "ImagePullBackOff":
+		return "trying and failing to pull image"
+	default:
+		return waiting.Reason
+	}
 }
 
 type flushWriter struct {

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	podresource "k8s.io/component-helpers/resource"
 
 	"github.com/podarium/podarium/kubelet/image"
 	"github.com/podarium/podarium/kubelet/runtime"
@@ -22,7 +23,9 @@ type facts struct {
 	sandbox    *sandboxRecord
 	containers map[string]*container
 	failure    *podFailure
-	stopped    bool // nothing runs any more and the sandbox is gone
+	stopped    bool             // nothing runs any more and the sandbox is gone
+	ended      bool             // and the API object is deleted as soon as this status is written
+	before     corev1.PodStatus // the last one, which the API server may not have answered to yet
 	nodeIPs    []string
 	startTime  metav1.Time
 	now        metav1.Time
@@ -44,16 +47,17 @@ func podStatus(f facts) corev1.PodStatus {
 	if f.failure != nil {
 		status.Reason, status.Message = f.failure.reason, f.failure.message
 	}
+	if f.failure != nil && f.failure.rejected {
+		return status // there are neither addresses nor containers to tell of
+	}
 	for _, ip := range f.nodeIPs {
 		status.HostIPs = append(status.HostIPs, corev1.HostIP{IP: ip})
 	}
 	if len(f.nodeIPs) > 0 {
 		status.HostIP = f.nodeIPs[0]
 	}
-	if f.failure != nil && f.failure.rejected {
-		return status // there are no containers to tell of
-	}
 	f.addresses(&status)
+	f.resources(&status)
 	for i := range f.pod.Spec.InitContainers {
 		status.InitContainerStatuses = append(status.InitContainerStatuses, f.containerStatus(&f.pod.Spec.InitContainers[i]))
 	}
@@ -62,7 +66,10 @@ func podStatus(f facts) corev1.PodStatus {
 	}
 	for i := range f.pod.Spec.EphemeralContainers {
 		c := (*corev1.Container)(&f.pod.Spec.EphemeralContainers[i].EphemeralContainerCommon)
-		status.EphemeralContainerStatuses = append(status.EphemeralContainerStatuses, f.containerStatus(c))
+		status.EphemeralContainerStatuses = append(status.EphemeralContainerStatuses, f.ephemeralStatus(c))
+	}
+	if f.ended || f.stopped && terminal(status.Phase) {
+		f.unlocated(&status)
 	}
 	f.conditions(&status)
 	return status
@@ -73,6 +80,9 @@ func (f facts) addresses(status *corev1.PodStatus) {
 	if f.sandbox == nil {
 		if f.stopped || terminal(f.pod.Status.Phase) {
 			status.PodIP, status.PodIPs = f.pod.Status.PodIP, f.pod.Status.PodIPs
+			if status.PodIP == "" {
+				status.PodIP, status.PodIPs = f.before.PodIP, f.before.PodIPs
+			}
 		}
 		return
 	}
@@ -84,6 +94,50 @@ func (f facts) addresses(status *corev1.PodStatus) {
 	}
 }
 
+// resources are what the pod has all in all: its own requests and limits, else the sums over its containers.
+func (f facts) resources(status *corev1.PodStatus) {
+	all := corev1.ResourceRequirements{}
+	if own := f.pod.Spec.Resources; own != nil {
+		all = *own.DeepCopy()
+	}
+	all.Requests = podresource.PodRequests(f.pod, podresource.PodResourcesOptions{})
+	all.Limits = podresource.PodLimits(f.pod, podresource.PodResourcesOptions{})
+	status.Resources, status.AllocatedResources = &all, all.Requests.DeepCopy()
+}
+
+// unlocated says of containers which ought to have run, and of which the end of the pod leaves nothing, that they
+// failed. Those which had no turn yet stay as they are.
+func (f facts) unlocated(status *corev1.PodStatus) {
+	lost := func(list []corev1.ContainerStatus) {
+		for i := range list {
+			if list[i].State.Terminated == nil {
+				list[i].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+					Reason: "ContainerStatusUnknown", Message: "The container could not be located when the pod was terminated", ExitCode: 137,
+				}}
+			}
+		}
+	}
+	if initialized, _ := f.initialized(); initialized || f.appsBegan() {
+		lost(status.ContainerStatuses)
+	}
+	inits := status.InitContainerStatuses
+	begun := len(inits)
+	for begun > 1 && inits[begun-1].State.Waiting != nil && inits[begun-1].LastTerminationState.Terminated == nil {
+		begun--
+	}
+	lost(inits[:begun])
+}
+
+// lastPhase is how a pod ends that is deleted: well when all its containers did.
+func (f facts) lastPhase() corev1.PodPhase {
+	for i := range f.pod.Spec.Containers {
+		if have := f.containers[f.pod.Spec.Containers[i].Name]; have == nil || have.exit == nil || have.exit.Code != 0 {
+			return corev1.PodFailed
+		}
+	}
+	return corev1.PodSucceeded
+}
+
 // phase is the pod's state in one word, by upstream's rules.
 func (f facts) phase() corev1.PodPhase {
 	if terminal(f.pod.Status.Phase) {
@@ -91,6 +145,9 @@ func (f facts) phase() corev1.PodPhase {
 	}
 	if f.failure != nil {
 		return corev1.PodFailed
+	}
+	if f.ended {
+		return f.lastPhase()
 	}
 	policy := f.pod.Spec.RestartPolicy
 	for i := range f.pod.Spec.InitContainers {
@@ -117,7 +174,7 @@ func (f facts) phase() corev1.PodPhase {
 		switch {
 		case have == nil || have.record.ID == "":
 			return corev1.PodPending
-		case have.running:
+		case have.running, have.again:
 			running++
 		default:
 			ended++
@@ -181,7 +238,12 @@ func (f facts) containerStatus(c *corev1.Container) corev1.ContainerStatus {
 	}
 	started := have.started
 	status.Started = &started
-	status.Ready = have.ready && have.started
+	task := isInit(f.pod, c) && !isSidecar(c) // it is ready when it is done
+	status.Ready = have.ready && have.started && !task
+	status.Resources, status.AllocatedResources = c.Resources.DeepCopy(), c.Resources.Requests.DeepCopy()
+	if user := have.record.User; user != nil {
+		status.User = &corev1.ContainerUser{Linux: &corev1.LinuxContainerUser{UID: user.UID, GID: user.GID, SupplementalGroups: user.Groups}}
+	}
 	if full, err := image.Normalize(have.record.Image); err == nil {
 		status.Image = full
 	}
@@ -194,14 +256,20 @@ func (f facts) containerStatus(c *corev1.Container) corev1.ContainerStatus {
 	switch {
 	case have.running:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: second(have.record.Started)}
-	case have.waiting != nil:
+	case have.waiting != nil && !(have.exit != nil && f.pod.DeletionTimestamp != nil): // which nothing starts again
 		status.State.Waiting = have.waiting
 		status.LastTerminationState.Terminated = terminatedState(have)
 	default:
 		status.State.Terminated = terminatedState(have)
-		// A finished init container counts as ready.
-		status.Ready = isInit(f.pod, c) && have.exit != nil && have.exit.Code == 0
+		status.Ready = task && have.exit != nil && have.exit.Code == 0
 	}
+	return status
+}
+
+// ephemeralStatus: nobody asks whether an ephemeral container has started or is ready.
+func (f facts) ephemeralStatus(c *corev1.Container) corev1.ContainerStatus {
+	status := f.containerStatus(c)
+	status.Started, status.Ready = nil, false
 	return status
 }
 
@@ -211,6 +279,9 @@ func mountStatuses(c *corev1.Container) []corev1.VolumeMountStatus {
 		status := corev1.VolumeMountStatus{Name: m.Name, MountPath: m.MountPath, ReadOnly: m.ReadOnly}
 		if m.ReadOnly {
 			mode := corev1.RecursiveReadOnlyDisabled
+			if recursiveReadOnly(m) {
+				mode = corev1.RecursiveReadOnlyEnabled
+			}
 			status.RecursiveReadOnly = &mode
 		}
 		mounts = append(mounts, status)

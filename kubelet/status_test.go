@@ -79,6 +79,100 @@ func TestPodStatus(t *testing.T) {
 	}
 }
 
+// TestLastStatus: the last words on a pod that ended, and on one that is deleted, whatever its containers waited
+// for; recorded from upstream's kubelet.
+func TestLastStatus(t *testing.T) {
+	id := runtime.Record{ID: "a", Started: time.Unix(1, 0)}
+	ended := func(code int) *container { return &container{record: id, exit: &shim.Exit{Code: code}} }
+	crashing := &container{record: id, exit: &shim.Exit{Code: 1}, waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	pulling := &container{waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}
+	always := corev1.ContainerRestartPolicyAlways
+	sidecar := []corev1.Container{{Name: "s", RestartPolicy: &always}}
+	for _, test := range []struct {
+		name       string
+		deleted    bool
+		init       []corev1.Container
+		containers map[string]*container
+		want       string
+	}{
+		{"image missing", true, nil, map[string]*container{"a": pulling}, "Failed init=True ready=False(PodFailed) a:ContainerStatusUnknown/137"},
+		{"crashing", true, nil, map[string]*container{"a": crashing}, "Failed init=True ready=False(PodFailed) a:Error/1"},
+		{"ended well", true, nil, map[string]*container{"a": ended(0)}, "Succeeded init=True(PodCompleted) ready=False(PodCompleted) a:Completed/0"},
+		{"initializing", true, []corev1.Container{{Name: "i"}, {Name: "j"}}, map[string]*container{"i": ended(137)}, "Failed init=False(ContainersNotInitialized) ready=False(PodFailed) i:Error/137 j:PodInitializing a:PodInitializing"},
+		{"done beside a crashing sidecar", false, sidecar, map[string]*container{"s": crashing, "a": ended(0)}, "Succeeded init=True(PodCompleted) ready=False(PodCompleted) s:ContainerStatusUnknown/137 a:Completed/0"},
+		{"done with its sidecar", false, sidecar, map[string]*container{"s": ended(0), "a": ended(0)}, "Succeeded init=True(PodCompleted) ready=False(PodCompleted) s:Completed/0 a:Completed/0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pod := &corev1.Pod{Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, InitContainers: test.init, Containers: []corev1.Container{{Name: "a"}}}}
+			if test.deleted {
+				pod.Spec.RestartPolicy, pod.DeletionTimestamp = corev1.RestartPolicyAlways, &metav1.Time{Time: time.Unix(9, 0)}
+			}
+			status := podStatus(facts{pod: pod, containers: test.containers, stopped: true, ended: test.deleted})
+			if got := show(status); got != test.want {
+				t.Errorf("\ngot  %s\nwant %s", got, test.want)
+			}
+			if s := status.InitContainerStatuses; test.name == "done with its sidecar" && s[0].Ready {
+				t.Error("a sidecar that has ended is ready")
+			}
+		})
+	}
+}
+
+// TestStatusTellsWhatAContainerIs: its user, what it was given, and whether it is ready, by its kind.
+func TestStatusTellsWhatAContainerIs(t *testing.T) {
+	running := &container{
+		record:  runtime.Record{ID: "a", User: &runtime.Identity{UID: 1000, GID: 2000, Groups: []int64{7, 2000}}},
+		running: true, started: true, ready: true,
+	}
+	requests := corev1.ResourceList{corev1.ResourceCPU: mustParse("100m")}
+	pod := &corev1.Pod{Spec: corev1.PodSpec{
+		InitContainers:      []corev1.Container{{Name: "i"}},
+		Containers:          []corev1.Container{{Name: "a", Resources: corev1.ResourceRequirements{Requests: requests}}, {Name: "b"}},
+		EphemeralContainers: []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "e"}}},
+	}}
+	s := podStatus(facts{pod: pod, sandbox: &sandboxRecord{}, containers: map[string]*container{"i": running, "a": running, "e": running}})
+	if a := s.ContainerStatuses[0]; a.User == nil || a.User.Linux.UID != 1000 || len(a.User.Linux.SupplementalGroups) != 2 ||
+		!a.AllocatedResources.Cpu().Equal(mustParse("100m")) || !a.Resources.Requests.Cpu().Equal(mustParse("100m")) || !a.Ready {
+		t.Errorf("running: %+v", a)
+	}
+	if b := s.ContainerStatuses[1]; b.User != nil || b.Resources != nil {
+		t.Errorf("not begun: %+v", b)
+	}
+	if s.InitContainerStatuses[0].Ready {
+		t.Error("an init container is ready before it is done")
+	}
+	if e := s.EphemeralContainerStatuses[0]; e.Started != nil || e.Ready {
+		t.Errorf("an ephemeral container: started %v, ready %v", e.Started, e.Ready)
+	}
+	if s.Resources == nil || !s.AllocatedResources.Cpu().Equal(mustParse("100m")) {
+		t.Errorf("the pod's resources: %v, %v", s.Resources, s.AllocatedResources)
+	}
+}
+
+// TestAddressesOutliveTheSandbox: also when the API server has not yet answered to the status which told them.
+func TestAddressesOutliveTheSandbox(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}}
+	before := corev1.PodStatus{PodIP: "10.244.1.2", PodIPs: []corev1.PodIP{{IP: "10.244.1.2"}}}
+	if s := podStatus(facts{pod: pod, stopped: true, before: before}); s.PodIP != "10.244.1.2" || len(s.PodIPs) != 1 {
+		t.Errorf("podIP %q, podIPs %v", s.PodIP, s.PodIPs)
+	}
+}
+
+func TestWhyNoLog(t *testing.T) {
+	pod := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{{Name: "i"}}, Containers: []corev1.Container{{Name: "a"}}}}
+	waits := func(reason string) map[string]*container {
+		return map[string]*container{"a": {waiting: &corev1.ContainerStateWaiting{Reason: reason}}}
+	}
+	for reason, want := range map[string]string{
+		"ContainerCreating": "PodInitializing", "ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image",
+		"CreateContainerConfigError": "CreateContainerConfigError",
+	} {
+		if got := (facts{pod: pod, containers: waits(reason)}).whyNoLog(&pod.Spec.Containers[0]); got != want {
+			t.Errorf("%s: %q, want %q", reason, got, want)
+		}
+	}
+}
+
 func TestConditionsKeepTheirTimes(t *testing.T) {
 	pod := &corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}}
 	f := facts{pod: pod, now: metav1.Unix(100, 0)}

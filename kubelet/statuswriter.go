@@ -15,6 +15,7 @@ import (
 func (w *worker) facts() facts {
 	return facts{
 		pod: w.pod, sandbox: w.sandbox, containers: w.containers, failure: w.failure, stopped: w.stopped,
+		ended: w.emptied && !w.static, before: w.status,
 		nodeIPs: w.k.cfg.NodeIPs, startTime: w.startTime, now: timeNow(),
 	}
 }
