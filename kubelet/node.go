@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"maps"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/podarium/podarium/internal/kube"
@@ -55,6 +57,7 @@ func (k *Kubelet) newNode(ctx context.Context) (*node, error) {
 func (n *node) run(ctx context.Context) {
 	changes, images := watchDir(ctx, n.k.cfg.CNIConfDir), watchDir(ctx, n.k.cfg.ImageRoot)
 	n.k.network.load()
+	n.k.nodeNews("Starting", "Starting kubelet.")
 	var retry quickRetry
 	for !n.register(ctx) {
 		if !sleep(ctx, retry.next()) {
@@ -204,6 +207,7 @@ func (n *node) report(ctx context.Context) bool {
 	switch {
 	case err == nil:
 		n.remember(written)
+		n.tellReady(old, written.Status)
 		return true
 	case apierrors.IsConflict(err):
 		live, err := n.k.client.CoreV1().Nodes().Get(ctx, node.Name, metav1.GetOptions{})
@@ -219,6 +223,34 @@ func (n *node) report(ctx context.Context) bool {
 	}
 }
 
+// tellReady tells by an event when the node has become ready, or is it no longer.
+func (n *node) tellReady(old, status corev1.NodeStatus) {
+	ready := func(status corev1.NodeStatus) (corev1.ConditionStatus, bool) {
+		for _, condition := range status.Conditions {
+			if condition.Type == corev1.NodeReady {
+				return condition.Status, true
+			}
+		}
+		return "", false
+	}
+	before, known := ready(old)
+	now, _ := ready(status)
+	if !known || before == now {
+		return
+	}
+	news := "NodeReady"
+	if now != corev1.ConditionTrue {
+		news = "NodeNotReady"
+	}
+	n.k.nodeNews(news, fmt.Sprintf("Node %s status is now: %s", n.k.cfg.NodeName, news))
+}
+
+// nodeNews tells what happened to the node. For its UID see nodeEvent.
+func (k *Kubelet) nodeNews(reason, message string) {
+	node := &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: k.cfg.NodeName, UID: types.UID(k.cfg.NodeName)}
+	k.recorder.Event(node, corev1.EventTypeNormal, reason, message)
+}
+
 func (n *node) status(old corev1.NodeStatus) corev1.NodeStatus {
 	status := *old.DeepCopy()
 	status.Addresses = nil
@@ -228,6 +260,11 @@ func (n *node) status(old corev1.NodeStatus) corev1.NodeStatus {
 	status.Addresses = append(status.Addresses, corev1.NodeAddress{Type: corev1.NodeHostName, Address: n.k.cfg.NodeName})
 	status.Capacity, status.Allocatable = n.allocatable(), n.allocatable()
 	status.NodeInfo = n.info
+	yes, no := true, false
+	status.Features = &corev1.NodeFeatures{SupplementalGroupsPolicy: &yes}
+	status.RuntimeHandlers = []corev1.NodeRuntimeHandler{{
+		Features: &corev1.NodeRuntimeHandlerFeatures{RecursiveReadOnlyMounts: &yes, UserNamespaces: &no},
+	}}
 	if images, err := n.k.images.List(); err != nil {
 		slog.Warn("Listing images", "error", err)
 	} else {

@@ -25,6 +25,7 @@ import (
 //
 //	GET  /healthz                                  ok
 //	GET  /pods                                     the pods of this node, as a PodList
+//	GET  /runningpods/                             those of their containers which run, as a PodList
 //	GET  /metrics                                  what the kubelet did: pods and containers started, how long it took
 //	GET  /metrics/probes                           probes, by container and result
 //	GET  /metrics/resource                         what node, pods and containers use, for metrics-server
@@ -83,8 +84,11 @@ func (k *Kubelet) tlsConfig() (*tls.Config, error) {
 
 func (k *Kubelet) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	for _, path := range []string{"/healthz", "/healthz/ping", "/healthz/log", "/healthz/syncloop"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
+	}
 	mux.HandleFunc("GET /pods", k.servePods)
+	mux.HandleFunc("GET /runningpods/", k.serveRunningPods)
 	mux.Handle("GET /metrics", serveCounts(k.counts.own))
 	mux.Handle("GET /metrics/probes", serveCounts(k.counts.probing))
 	mux.HandleFunc("GET /metrics/resource", k.serveResourceMetrics)
@@ -194,6 +198,31 @@ func (k *Kubelet) servePods(w http.ResponseWriter, _ *http.Request) {
 		list.Items = append(list.Items, *pod)
 	}
 	k.mu.Unlock()
+	answerPods(w, list)
+}
+
+// serveRunningPods tells of what runs, whatever the API server knows of it: names and images, no more.
+func (k *Kubelet) serveRunningPods(w http.ResponseWriter, _ *http.Request) {
+	list := corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}, Items: []corev1.Pod{}}
+	k.mu.Lock()
+	for _, worker := range k.workers {
+		worker.mu.Lock()
+		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: worker.pod.Name, Namespace: worker.pod.Namespace, UID: worker.uid}}
+		for _, c := range everyContainer(worker.pod) {
+			if have := worker.containers[c.Name]; have != nil && have.running {
+				pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: c.Name, Image: have.record.ImageID})
+			}
+		}
+		worker.mu.Unlock()
+		if len(pod.Spec.Containers) > 0 {
+			list.Items = append(list.Items, pod)
+		}
+	}
+	k.mu.Unlock()
+	answerPods(w, list)
+}
+
+func answerPods(w http.ResponseWriter, list corev1.PodList) {
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(list); err != nil {
 		slog.Debug("Writing pod list", "error", err)
