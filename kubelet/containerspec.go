@@ -73,7 +73,7 @@ func (w *worker) containerSpec(pod *corev1.Pod, c *corev1.Container, img image.I
 	spec := runtime.Container{
 		Layers: img.Layers, Args: args, Env: full.list(), Cwd: cwd, Mounts: mounts, Files: []string{messageFile},
 		Namespaces: w.namespaces(pod, c), CPUShares: cpuShares(bounded), CPUQuota: cpuQuota(bounded), MemoryLimit: memoryLimit(bounded),
-		OOMScoreAdj: oomScoreAdj(qosClass(pod), c, w.k.memoryCapacity()),
+		OOMScoreAdj: oomScoreAdj(pod, c, w.k.memoryCapacity()),
 		Stdin:       c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 	}
 	secure(&spec, pod, c, img)

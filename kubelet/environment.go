@@ -140,6 +140,9 @@ func (s sources) valueFrom(ctx context.Context, c *corev1.Container, from *corev
 		value, ok := object.Data[ref.Key]
 		return string(value), ok, missingKey(ok, ref.Optional, ref.Key, "Secret", s.pod.Namespace, ref.Name)
 	}
+	if from.FileKeyRef != nil {
+		return "", false, fmt.Errorf("fileKeyRef: this node does not read variables from files of volume %s", from.FileKeyRef.VolumeName)
+	}
 	return "", false, nil
 }
 

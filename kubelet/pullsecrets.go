@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,10 +19,12 @@ func (k *Kubelet) pull(ctx context.Context, pod *corev1.Pod, ref string, from so
 	if k.cfg.ImagePullProxy != "" {
 		opts.Dial = image.ThroughProxy(k.cfg.ImagePullProxy)
 	}
+	var missing []string
 	for _, secret := range pod.Spec.ImagePullSecrets {
 		object, err := from.secret(ctx, secret.Name)
 		if err != nil {
-			continue // upstream, too, tries without a secret which is not there
+			missing = append(missing, secret.Name)
+			continue // it may go without
 		}
 		var ok bool
 		if opts.Username, opts.Password, ok = credentials(object, ref); !ok {
@@ -30,6 +33,10 @@ func (k *Kubelet) pull(ctx context.Context, pod *corev1.Pod, ref string, from so
 		if img, err := k.images.Pull(ctx, ref, opts); err == nil {
 			return img, nil
 		}
+	}
+	if len(missing) > 0 {
+		k.event(pod, "", corev1.EventTypeWarning, "FailedToRetrieveImagePullSecret",
+			fmt.Sprintf("Unable to retrieve some image pull secrets (%s); attempting to pull the image may not succeed.", strings.Join(missing, ", ")))
 	}
 	opts.Username, opts.Password = "", ""
 	return k.images.Pull(ctx, ref, opts)

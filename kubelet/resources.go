@@ -151,18 +151,46 @@ func (s *sum) limit() int64 {
 }
 
 // oomScoreAdj makes the kernel prefer, when memory runs out, pods which asked for little: BestEffort
-// 1000, Burstable 2 to 999 by the share of memory requested. Guaranteed would be -997 by upstream's
+// 1000, Burstable 3 to 999 by the share of memory requested. Guaranteed would be -997 by upstream's
 // rule, which takes a right that a lab may not have; 0 still comes last of the three.
-func oomScoreAdj(class corev1.PodQOSClass, c *corev1.Container, capacity int64) int {
+func oomScoreAdj(pod *corev1.Pod, c *corev1.Container, capacity int64) int {
+	class := qosClass(pod)
 	switch {
 	case class == corev1.PodQOSGuaranteed:
 		return 0
 	case class == corev1.PodQOSBestEffort || capacity == 0:
 		return 1000
 	}
+	request := memoryRequest(c)
+	if isInit(pod, c) && isSidecar(c) { // it goes no sooner than what it serves
+		least := memoryRequest(&pod.Spec.Containers[0])
+		for i := range pod.Spec.Containers {
+			least = min(least, memoryRequest(&pod.Spec.Containers[i]))
+		}
+		request = max(request, least)
+	}
+	return int(min(999, max(3, 1000-1000*(request+sharedRequest(pod))/capacity)))
+}
+
+func memoryRequest(c *corev1.Container) int64 {
 	request := c.Resources.Requests[corev1.ResourceMemory]
-	adj := 1000 - 1000*request.Value()/capacity
-	return int(min(999, max(2, adj)))
+	return request.Value()
+}
+
+// sharedRequest is a container's part of what the pod asks for beyond what its containers do.
+func sharedRequest(pod *corev1.Pod) int64 {
+	if pod.Spec.Resources == nil {
+		return 0
+	}
+	rest := memoryRequest(&corev1.Container{Resources: *pod.Spec.Resources})
+	sharing := int64(0)
+	for _, c := range allContainers(pod) {
+		if !isInit(pod, c) || isSidecar(c) {
+			rest -= memoryRequest(c)
+			sharing++
+		}
+	}
+	return max(0, rest) / sharing
 }
 
 // containerResource is the value of a resourceFieldRef: limits.cpu, requests.memory and so on, divided

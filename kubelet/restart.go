@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -123,12 +124,19 @@ func restarts(pod *corev1.Pod, c *corev1.Container, code int) bool {
 	if ephemeral(pod, c.Name) != nil {
 		return false
 	}
+	task := isInit(pod, c) && !isSidecar(c)
+	if task && code == 0 {
+		return false // it is done
+	}
 	policy := pod.Spec.RestartPolicy
 	if c.RestartPolicy != nil {
+		if ruled(c, code) {
+			return true
+		}
 		policy = corev1.RestartPolicy(*c.RestartPolicy)
 	}
-	if isInit(pod, c) && !isSidecar(c) {
-		return code != 0 && policy != corev1.RestartPolicyNever
+	if task {
+		return policy != corev1.RestartPolicyNever
 	}
 	switch policy {
 	case corev1.RestartPolicyNever:
@@ -138,6 +146,20 @@ func restarts(pod *corev1.Pod, c *corev1.Container, code int) bool {
 	default:
 		return true
 	}
+}
+
+// ruled tells whether a rule of the container's own has it started again after this exit status (KEP-5307).
+func ruled(c *corev1.Container, code int) bool {
+	for _, rule := range c.RestartPolicyRules {
+		if rule.ExitCodes == nil {
+			continue
+		}
+		listed := slices.Contains(rule.ExitCodes.Values, int32(code))
+		if listed == (rule.ExitCodes.Operator == corev1.ContainerRestartRuleOnExitCodesOpIn) {
+			return rule.Action == corev1.ContainerRestartRuleActionRestart
+		}
+	}
+	return false
 }
 
 func isInit(pod *corev1.Pod, c *corev1.Container) bool {

@@ -149,7 +149,6 @@ func (f facts) phase() corev1.PodPhase {
 	if f.ended {
 		return f.lastPhase()
 	}
-	policy := f.pod.Spec.RestartPolicy
 	for i := range f.pod.Spec.InitContainers {
 		c := &f.pod.Spec.InitContainers[i]
 		have := f.containers[c.Name]
@@ -168,30 +167,26 @@ func (f facts) phase() corev1.PodPhase {
 			return corev1.PodPending
 		}
 	}
-	running, ended, succeeded := 0, 0, 0
+	goesOn, failed := false, false
 	for i := range f.pod.Spec.Containers {
-		have := f.containers[f.pod.Spec.Containers[i].Name]
+		c := &f.pod.Spec.Containers[i]
+		have := f.containers[c.Name]
 		switch {
 		case have == nil || have.record.ID == "":
 			return corev1.PodPending
-		case have.running, have.again:
-			running++
-		default:
-			ended++
-			if have.exit != nil && have.exit.Code == 0 {
-				succeeded++
-			}
+		case have.running, have.again, have.exit == nil, restarts(f.pod, c, have.exit.Code):
+			goesOn = true
+		case have.exit.Code != 0:
+			failed = true
 		}
 	}
 	switch {
-	case running > 0 || policy == corev1.RestartPolicyAlways || policy == "":
+	case goesOn:
 		return corev1.PodRunning
-	case succeeded == ended:
-		return corev1.PodSucceeded
-	case policy == corev1.RestartPolicyNever:
+	case failed:
 		return corev1.PodFailed
 	default:
-		return corev1.PodRunning
+		return corev1.PodSucceeded
 	}
 }
 

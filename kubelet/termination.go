@@ -145,7 +145,7 @@ func (w *worker) killAll(pod *corev1.Pod, grace time.Duration) {
 	deadline := time.Now().Add(grace)
 	var together sync.WaitGroup
 	for _, c := range everyContainer(pod) {
-		if isSidecar(c) {
+		if isInit(pod, c) && isSidecar(c) {
 			continue
 		}
 		if have := w.runningContainer(c.Name); have != nil {
