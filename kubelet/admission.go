@@ -150,6 +150,20 @@ func rejection(reason, message string) *podFailure {
 // rejected begins the status message; the event does without.
 const rejected = "Pod was rejected: "
 
+// refuse tells why this node does not run a pod, in upstream's order. That a pod is new means that no earlier
+// kubelet has taken it. The lock is held.
+func (k *Kubelet) refuse(pod *corev1.Pod, static, isNew bool) *podFailure {
+	if isNew {
+		if reason := k.pressure.refuses(pod, static); reason != nil {
+			return reason
+		}
+	}
+	if reason := k.admitSysctls(pod); reason != nil || !isNew {
+		return reason
+	}
+	return k.admit(pod, static)
+}
+
 // admitSysctls tells why a pod may not run here, were it new or not: status.startTime, by which a pod is taken
 // for an old one, is only what somebody has written.
 func (k *Kubelet) admitSysctls(pod *corev1.Pod) *podFailure {

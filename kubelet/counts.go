@@ -19,6 +19,7 @@ type counts struct {
 	podStart                         prometheus.Histogram
 	startedPods                      prometheus.Counter
 	startedContainers, startFailures *prometheus.CounterVec
+	evictions                        *prometheus.CounterVec
 	probes                           *prometheus.CounterVec
 }
 
@@ -45,6 +46,10 @@ func newCounts(node string, running func() (pods int, containers map[string]int)
 			Name: "kubelet_started_containers_errors_total",
 			Help: "[ALPHA] Cumulative number of errors when starting containers",
 		}, []string{"container_type", "code"}),
+		evictions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "kubelet_evictions",
+			Help: "[ALPHA] Cumulative number of pod evictions by eviction signal",
+		}, []string{"eviction_signal"}),
 		probes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "prober_probe_total",
 			Help: "[BETA] Cumulative number of a liveness, readiness or startup probe for a container by result.",
@@ -53,7 +58,7 @@ func newCounts(node string, running func() (pods int, containers map[string]int)
 	}
 	name := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "kubelet_node_name", Help: "[ALPHA] The node's name. The count is always 1."}, []string{"node"})
 	name.WithLabelValues(node).Set(1)
-	c.own.MustRegister(name, c.podStart, c.startedPods, c.startedContainers, c.startFailures, runningNow(running),
+	c.own.MustRegister(name, c.podStart, c.startedPods, c.startedContainers, c.startFailures, c.evictions, runningNow(running),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	c.probing.MustRegister(c.probes)
 	return c

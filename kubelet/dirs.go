@@ -52,16 +52,38 @@ func (d podDirs) make() error {
 // remove unmounts what is mounted in a pod's directories and removes them. Nothing outside is touched:
 // a hostPath volume is never mounted there, only into containers.
 func (d podDirs) remove() error {
+	if err := d.removeVolumes(); err != nil {
+		return err
+	}
+	if err := detach(filepath.Join(d.run, "shm")); err != nil {
+		return err
+	}
+	return removeAll(d.run, d.state)
+}
+
+// removeVolumes removes the pod's volumes with all that is in them.
+func (d podDirs) removeVolumes() error {
 	mounts, err := memoryVolumes(d.state)
 	if err != nil {
-		return fmt.Errorf("remove pod directory: %w", err)
+		return fmt.Errorf("remove volumes: %w", err)
 	}
-	for _, path := range append(mounts, filepath.Join(d.run, "shm")) {
-		if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("unmount %s: %w", path, err)
+	for _, path := range mounts {
+		if err := detach(path); err != nil {
+			return err
 		}
 	}
-	for _, dir := range []string{d.run, d.state} {
+	return removeAll(filepath.Join(d.run, volumesDir), filepath.Join(d.state, volumesDir))
+}
+
+func detach(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	return nil
+}
+
+func removeAll(dirs ...string) error {
+	for _, dir := range dirs {
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("remove pod directory: %w", err)
 		}

@@ -30,6 +30,9 @@
 // Not all pods come from the API server: the manifests in /etc/kubernetes/manifests make static pods,
 // which the API server sees as mirrors (static.go, manifest.go).
 //
+// A pod may also have to go so that the others live on: the kubelet looks every few seconds at what is left of memory and
+// disk (pressure.go), package eviction says which pod, and that pod's worker ends it (evicted.go).
+//
 // Beside the pods there are the node itself (node.go, lease.go), its images, of which the unused ones go when
 // the disk is full (imagegc.go), and the kubelet's own API on port 10250, through which the API server
 // fetches logs and runs commands (server.go, logs.go, streaming.go).

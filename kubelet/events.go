@@ -54,10 +54,14 @@ func (s lateSink) await(event *corev1.Event) {
 // event tells what happened to a pod; path is the part of it which is meant, spec.containers{web}, or
 // empty for the pod itself.
 func (k *Kubelet) event(pod *corev1.Pod, path, kind, reason, message string) {
-	k.recorder.Event(&corev1.ObjectReference{
+	k.recorder.Event(podReference(pod, path), kind, reason, message)
+}
+
+func podReference(pod *corev1.Pod, path string) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
 		Kind: "Pod", APIVersion: "v1", Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID,
 		ResourceVersion: pod.ResourceVersion, FieldPath: path,
-	}, kind, reason, message)
+	}
 }
 
 func containerPath(pod *corev1.Pod, c *corev1.Container) string {

@@ -81,17 +81,22 @@ func (k *Kubelet) collectImages(ctx context.Context) {
 	}
 }
 
-func (k *Kubelet) collectOnce() error {
+// freeImages removes images as Collect does, of which no container that we know of uses any.
+func (k *Kubelet) freeImages(needed func() (int64, error)) (int64, error) {
 	ids, err := k.runtime.IDs()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := k.images.Seen(ids); err != nil {
-		return err
+		return 0, err
 	}
+	return k.images.Collect(k.cfg.ImageGC.MinAge, needed)
+}
+
+func (k *Kubelet) collectOnce() error {
 	var full disk
 	var excess int64
-	freed, err := k.images.Collect(k.cfg.ImageGC.MinAge, func() (int64, error) {
+	freed, err := k.freeImages(func() (int64, error) {
 		now, err := k.imageDisk()
 		if err != nil {
 			return 0, err
@@ -139,11 +144,15 @@ func binarySize(bytes int64) string {
 	return fmt.Sprintf("%.1f %s", size, unit)
 }
 
-// nodeEvent warns of something which is wrong with the node. In a kubelet's events of a node its name stands
-// for its UID, and kubectl describe node looks for these, too.
+// nodeEvent warns of something which is wrong with the node.
 func (k *Kubelet) nodeEvent(reason, message string) {
-	node := &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: k.cfg.NodeName, UID: types.UID(k.cfg.NodeName)}
-	k.recorder.Event(node, corev1.EventTypeWarning, reason, message)
+	k.recorder.Event(k.nodeReference(), corev1.EventTypeWarning, reason, message)
+}
+
+// nodeReference: in a kubelet's events of a node its name stands for its UID, and kubectl describe node looks
+// for these, too.
+func (k *Kubelet) nodeReference() *corev1.ObjectReference {
+	return &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: k.cfg.NodeName, UID: types.UID(k.cfg.NodeName)}
 }
 
 // imageUser tells people, in the mark of an image, who uses it: node-2 default/web nginx.

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/podarium/podarium/internal/kube"
+	"github.com/podarium/podarium/kubelet/eviction"
 	"github.com/podarium/podarium/kubelet/image"
 	"github.com/podarium/podarium/kubelet/runtime"
 )
@@ -60,6 +61,8 @@ type Config struct {
 
 	// ImageGC says when images are removed which no container uses.
 	ImageGC ImageGCPolicy
+	// Eviction says when pods have to go because the node is short of something; the zero value: never.
+	Eviction eviction.Policy
 
 	// ImagePullProxy is a unix socket on which an HTTP proxy listens; empty pulls directly.
 	ImagePullProxy string
@@ -93,6 +96,7 @@ type Kubelet struct {
 	started       time.Time
 	starts        *gate // lets few sandboxes and containers start at once
 	counts        *counts
+	pressure      *pressure
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -110,6 +114,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	k.node, k.allocatable = node, node.allocatable()
+	k.pressure.look() // before the first report of the node, and the first pod
 	if err := awaitLeftPlugins(ctx, cfg.CNIBinDir); err != nil {
 		return err
 	}
@@ -127,6 +132,7 @@ func Run(ctx context.Context, cfg Config) error {
 	})
 	parts.Go(func() { k.static.run(ctx) })    // manifests on this node → workers, and mirror pods
 	parts.Go(func() { k.collectImages(ctx) }) // unused images go when the disk is full
+	parts.Go(func() { k.pressure.run(ctx) })  // pods go when the node is short of something
 	parts.Go(func() {
 		if err := kube.WaitReady(ctx, k.client); err != nil {
 			return // ctx has ended
@@ -168,6 +174,7 @@ func newKubelet(ctx context.Context, cfg Config) (*Kubelet, error) {
 	k.counts = newCounts(cfg.NodeName, k.running)
 	k.recorder = newRecorder(ctx, cfg.Client, cfg.NodeName, k.starts)
 	k.static = newStaticPods(k, cfg.StaticPodPath)
+	k.pressure = newPressure(k)
 	return k, nil
 }
 
@@ -264,13 +271,11 @@ func (k *Kubelet) begin(pod *corev1.Pod, static bool) *worker {
 	k.mu.Lock()
 	found := k.found[pod.UID]
 	delete(k.found, pod.UID)
-	w.failure = k.admitSysctls(pod)
-	if w.failure == nil && found == nil && pod.Status.StartTime == nil { // otherwise an earlier kubelet has taken it
-		w.failure = k.admit(pod, static)
-	}
+	refused := k.refuse(pod, static, found == nil && pod.Status.StartTime == nil)
+	w.failure = cmp.Or(refused, toldFailure(pod))
 	k.workers[pod.UID] = w
 	k.mu.Unlock()
-	if refused := w.failure; refused != nil {
+	if refused != nil {
 		slog.Info("Pod is rejected", "pod", podName(pod), "reason", refused.reason, "message", refused.message)
 		k.event(pod, "", corev1.EventTypeWarning, refused.reason, strings.TrimPrefix(refused.message, rejected))
 	}

@@ -22,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/podarium/podarium/internal/kube"
@@ -78,6 +77,7 @@ func (n *node) run(ctx context.Context) {
 			}
 			n.k.wakeAll()
 		case <-images: // the status lists them
+		case <-n.k.pressure.changed: // and the conditions
 		case <-ticker.C:
 		}
 		for !n.report(ctx) {
@@ -245,10 +245,9 @@ func (n *node) tellReady(old, status corev1.NodeStatus) {
 	n.k.nodeNews(news, fmt.Sprintf("Node %s status is now: %s", n.k.cfg.NodeName, news))
 }
 
-// nodeNews tells what happened to the node. For its UID see nodeEvent.
+// nodeNews tells what happened to the node.
 func (k *Kubelet) nodeNews(reason, message string) {
-	node := &corev1.ObjectReference{Kind: "Node", APIVersion: "v1", Name: k.cfg.NodeName, UID: types.UID(k.cfg.NodeName)}
-	k.recorder.Event(node, corev1.EventTypeNormal, reason, message)
+	k.recorder.Event(k.nodeReference(), corev1.EventTypeNormal, reason, message)
 }
 
 func (n *node) status(old corev1.NodeStatus) corev1.NodeStatus {
@@ -277,9 +276,13 @@ func (n *node) status(old corev1.NodeStatus) corev1.NodeStatus {
 			Type: kind, Status: value, Reason: reason, Message: message, LastHeartbeatTime: now, LastTransitionTime: now,
 		})
 	}
-	set(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory", "kubelet has sufficient memory available")
-	set(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure", "kubelet has no disk pressure")
-	set(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID", "kubelet has sufficient PID available")
+	for _, words := range pressureWords() {
+		if n.k.pressure.has(words.kind) {
+			set(words.kind, corev1.ConditionTrue, words.reason, words.message)
+		} else {
+			set(words.kind, corev1.ConditionFalse, words.noReason, words.noMessage)
+		}
+	}
 	if err := n.k.network.ready(); err != nil {
 		set(corev1.NodeReady, corev1.ConditionFalse, "KubeletNotReady",
 			"container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:"+networkMessage(err))

@@ -100,6 +100,9 @@ func (w *worker) adopt(found *leftover) {
 			slog.Warn("Removing dead sandbox", "pod", podName(w.pod), "error", err)
 		}
 	}
+	if w.failure == nil {
+		w.failure = w.savedEviction()
+	}
 	found.records = slices.DeleteFunc(found.records, w.neverStarted)
 	newest := map[string]runtime.Record{}
 	for _, record := range found.records {

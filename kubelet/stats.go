@@ -26,6 +26,7 @@ type podMeasurement struct {
 	pod        *corev1.Pod
 	containers []containerMeasurement // by name
 	network    string                 // file with the counters of its interfaces; empty: the node's own
+	known      bool                   // the kernel knows its control group
 }
 
 type containerMeasurement struct {
@@ -81,7 +82,7 @@ func (w *worker) measure() (podMeasurement, bool) {
 	}
 	usage, ok := usageOf(cgroup)
 	usage.started = m.started
-	m.measurement = usage
+	m.measurement, m.known = usage, ok
 	slices.SortFunc(m.containers, func(a, b containerMeasurement) int { return strings.Compare(a.name, b.name) })
 	return m, ok && len(m.containers) > 0
 }

@@ -44,7 +44,7 @@ func podStatus(f facts) corev1.PodStatus {
 		Resize:            old.Resize, ResourceClaimStatuses: old.ResourceClaimStatuses,
 		ObservedGeneration: f.pod.Generation,
 	}
-	if f.failure != nil {
+	if f.failed() {
 		status.Reason, status.Message = f.failure.reason, f.failure.message
 	}
 	if f.failure != nil && f.failure.rejected {
@@ -72,6 +72,9 @@ func podStatus(f facts) corev1.PodStatus {
 		f.unlocated(&status)
 	}
 	f.conditions(&status)
+	if f.failed() && f.failure.disruption {
+		f.setCondition(&status, corev1.DisruptionTarget, true, corev1.PodReasonTerminationByKubelet, f.failure.message)
+	}
 	return status
 }
 
@@ -143,7 +146,7 @@ func (f facts) phase() corev1.PodPhase {
 	if terminal(f.pod.Status.Phase) {
 		return f.pod.Status.Phase // an ended pod never lives again
 	}
-	if f.failure != nil {
+	if f.failed() {
 		return corev1.PodFailed
 	}
 	if f.ended {
@@ -190,6 +193,17 @@ func (f facts) phase() corev1.PodPhase {
 	}
 }
 
+// failed tells whether the pod as a whole has failed. Nobody is told before its containers have ended: whoever
+// makes another pod for it then would have two which run.
+func (f facts) failed() bool {
+	for _, have := range f.containers {
+		if have.running && !terminal(f.pod.Status.Phase) {
+			return false
+		}
+	}
+	return f.failure != nil
+}
+
 func (f facts) appsBegan() bool {
 	for i := range f.pod.Spec.Containers {
 		if have := f.containers[f.pod.Spec.Containers[i].Name]; have != nil && have.record.ID != "" {
@@ -221,6 +235,9 @@ func (f facts) containerStatus(c *corev1.Container) corev1.ContainerStatus {
 	status := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Started: &no, VolumeMounts: mountStatuses(c)}
 	have := f.containers[c.Name]
 	if have == nil || have.record.ID == "" {
+		if told := statusOf(f.pod, c.Name); told != nil && terminal(f.pod.Status.Phase) {
+			return *told // the container is removed, as the disk was full
+		}
 		waiting := &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}
 		if have != nil && have.waiting != nil {
 			waiting = have.waiting

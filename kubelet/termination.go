@@ -41,7 +41,7 @@ func (w *worker) terminate(pod *corev1.Pod, gone bool) time.Duration {
 	if gone && pod.DeletionTimestamp == nil {
 		grace = defaultGrace(pod)
 	}
-	w.killAll(pod, grace)
+	w.killAll(pod, w.failureGrace(grace))
 	w.publish()
 	if err := w.dismantle(pod, true); err != nil {
 		slog.Warn("Removing pod", "pod", podName(pod), "error", err)
@@ -63,6 +63,7 @@ func (w *worker) terminate(pod *corev1.Pod, gone bool) time.Duration {
 	w.mu.Lock()
 	w.finished = true
 	w.mu.Unlock()
+	w.cleanedUp()
 	slog.Info("Pod removed", "pod", podName(pod))
 	return never
 }
@@ -79,19 +80,19 @@ func (w *worker) deleteObject(pod *corev1.Pod) error {
 	return err
 }
 
-// stop is for a pod which has come to its end and is not deleted: its network goes, its status, its
-// logs and its containers' records stay.
+// stop is for a pod which has come to its end and is not deleted: its network and its volumes go, its status,
+// its logs and its containers' records stay.
 func (w *worker) stop(pod *corev1.Pod) time.Duration {
-	w.mu.Lock()
-	stopped := w.stopped
-	w.mu.Unlock()
-	if stopped {
+	select {
+	case <-w.cleaned:
 		w.publish()
+		w.empty(pod)
 		return never
+	default:
 	}
-	w.killAll(pod, defaultGrace(pod))
+	w.killAll(pod, w.failureGrace(defaultGrace(pod)))
 	w.publish() // while the status still has the addresses of the sandbox
-	if err := w.dismantle(pod, false); err != nil {
+	if err := errors.Join(w.dismantle(pod, false), w.k.podDirs(string(w.uid)).removeVolumes()); err != nil {
 		slog.Warn("Stopping pod", "pod", podName(pod), "error", err)
 		return w.deleteRetry.next()
 	}
@@ -99,6 +100,8 @@ func (w *worker) stop(pod *corev1.Pod) time.Duration {
 	w.stopped = true
 	w.mu.Unlock()
 	w.publish()
+	w.cleanedUp()
+	w.empty(pod)
 	return never
 }
 
@@ -217,13 +220,16 @@ func (w *worker) kill(pod *corev1.Pod, c *corev1.Container, have *container, gra
 func (w *worker) awaitExit(exited <-chan struct{}, deadline time.Time) bool {
 	for {
 		w.mu.Lock()
-		hurry, pod := w.hurry, w.pod
+		hurry, pod, failure := w.hurry, w.pod, w.failure
 		w.mu.Unlock()
 		if pod.DeletionTimestamp != nil {
 			// The deletion timestamp is the moment at which the grace is over.
 			if end := pod.DeletionTimestamp.Time; end.Before(deadline) && deletionGrace(pod) < time.Until(deadline) {
 				deadline = time.Now().Add(deletionGrace(pod))
 			}
+		}
+		if failure != nil && !failure.until.IsZero() && failure.until.Before(deadline) {
+			deadline = failure.until
 		}
 		timer := time.NewTimer(time.Until(deadline))
 		select {

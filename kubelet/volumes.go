@@ -21,8 +21,10 @@ import (
 // volumeDir is where a volume stands below one of a pod's directories: as upstream,
 // volumes/kubernetes.io~configmap/NAME.
 func volumeDir(podDir, plugin, name string) string {
-	return filepath.Join(podDir, "volumes", "kubernetes.io~"+plugin, name)
+	return filepath.Join(podDir, volumesDir, "kubernetes.io~"+plugin, name)
 }
+
+const volumesDir = "volumes"
 
 // volumeWriter makes the volumes of one pod.
 type volumeWriter struct {

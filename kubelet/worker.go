@@ -50,12 +50,18 @@ type worker struct {
 	written    chan struct{}    // closed when it has written all
 	startTime  metav1.Time      // when a kubelet first saw the pod
 	seen       time.Time        // when this one did
+	emptying   chan struct{}    // somebody waits for the removal of ended containers
+	cleaned    chan struct{}    // closed when nothing of the pod takes anything but disk for its logs
 }
 
 // podFailure is why a pod as a whole failed.
 type podFailure struct {
 	reason, message string
 	rejected        bool // the node did not even take it
+	disruption      bool // the pod is not to blame, the node was short of something
+	// grace is how much time its containers have; zero: what the pod says. until is when that is over.
+	grace time.Duration
+	until time.Time
 }
 
 // never is a wait without end: the next wake-up comes from outside.
@@ -64,7 +70,7 @@ const never = time.Duration(1<<63 - 1)
 func newWorker(k *Kubelet, pod *corev1.Pod) *worker {
 	w := &worker{
 		k: k, uid: pod.UID, wake: make(chan struct{}, 1), pod: pod, hurry: make(chan struct{}),
-		containers: map[string]*container{}, volumes: map[string]mounted{},
+		containers: map[string]*container{}, volumes: map[string]mounted{}, cleaned: make(chan struct{}),
 	}
 	w.alive, w.endAlive = context.WithCancel(k.ctx)
 	w.startTime, w.seen = timeNow(), time.Now()

@@ -45,6 +45,7 @@ type kubeletFlags struct {
 	maxPods, logMaxFiles, parallelStarts         int
 	seccompDefault                               bool
 	imageGC                                      kubelet.ImageGCPolicy
+	eviction                                     evictionFlags
 }
 
 func kubeletCommand(ctx context.Context, args []string) error {
@@ -137,6 +138,7 @@ func parseKubeletFlags(args []string) (kubeletFlags, error) {
 	flags.IntVar(&f.logMaxFiles, "container-log-max-files", 5, "how many log `files` of a container stay, at least 2")
 	flags.BoolVar(&f.rotate, "rotate-certificates", false, "ask for the next client certificate before the present one ends")
 	flags.StringVar(&f.certDir, "cert-dir", "/var/lib/kubelet/pki", "`directory` of kubelet-client-current.pem, which --kubeconfig names, with --rotate-certificates")
+	f.eviction.define(flags)
 	f.logs.Define(flags)
 	return f, cli.Parse(flags, args)
 }
@@ -179,6 +181,8 @@ func (f kubeletFlags) config() (kubelet.Config, error) {
 		problem(fmt.Errorf("--allowed-unsafe-sysctls: %w", err))
 	}
 	var err error
+	cfg.Eviction, err = f.eviction.policy()
+	problem(err)
 	cfg.Logs, err = logLimits(f.logMaxSize, f.logMaxFiles)
 	problem(err)
 	cfg.NodeIPs, err = addressList("node-ip", f.nodeIP)

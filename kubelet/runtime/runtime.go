@@ -345,6 +345,9 @@ func (r *Runtime) Release(ctx context.Context, id string) error {
 	return nil
 }
 
+// WritableDir is where the files are that a container which runs has written, in front of its image's.
+func (r *Runtime) WritableDir(id string) string { return filepath.Join(r.containerDir(id), upperDir) }
+
 // Remove releases a container and forgets it. It may be called again after it failed half-way.
 func (r *Runtime) Remove(ctx context.Context, id string) error {
 	if err := r.Release(ctx, id); err != nil {

@@ -83,16 +83,80 @@ func readPairs(file string) (map[string]uint64, error) {
 }
 
 // MachineUsage is the usage of all there is on the machine: of each processor's time what was not idle,
-// and of the memory what is not to be had.
+// and of the memory what is charged to the root control group, as upstream has it.
+//
+// Not every kernel tells of the root group: with version 2 its memory.stat is younger than those of other
+// groups, and the memory controller may be off. The kernel's own estimate of what is to be had has to serve then.
 func MachineUsage() (Usage, error) {
 	cpu, cpuErr := busyTime("/proc/stat")
 	memory, memoryErr := meminfo("/proc/meminfo")
 	events, eventsErr := readPairs("/proc/vmstat")
 	total := memory["MemTotal"]
+	used, workingSet, ok := hostCgroups().rootMemory()
+	if !ok {
+		used, workingSet = total-memory["MemFree"], total-memory["MemAvailable"]
+	}
 	return Usage{
-		CPU: cpu, Memory: total - memory["MemFree"], WorkingSet: total - memory["MemAvailable"], RSS: memory["AnonPages"],
+		CPU: cpu, Memory: used, WorkingSet: workingSet, RSS: memory["AnonPages"],
 		PageFaults: events["pgfault"], MajorPageFaults: events["pgmajfault"],
 	}, errors.Join(cpuErr, memoryErr, eventsErr)
+}
+
+// rootMemory is what is charged to the root group, and its working set; false when the kernel gives no
+// number. With version 2 the root has no memory.current: what memory.stat tells is added up to what version 1 counts.
+func (c cgroups) rootMemory() (used, workingSet uint64, ok bool) {
+	dir, inactive := c.mount, "inactive_file"
+	if !c.unified() {
+		dir, inactive = filepath.Join(c.mount, "memory"), "total_inactive_file"
+	}
+	stat, err := readPairs(filepath.Join(dir, "memory.stat"))
+	if err != nil {
+		return 0, 0, false
+	}
+	if c.unified() {
+		used = stat["anon"] + stat["file"]
+	} else if used, err = readNumber(filepath.Join(dir, "memory.usage_in_bytes")); err != nil {
+		return 0, 0, false
+	}
+	return used, used - min(used, stat[inactive]), used > 0
+}
+
+// CgroupTasks is how many processes and threads there are in a control group and those below it.
+func CgroupTasks(path string) (uint64, error) {
+	tasks, err := readNumber(hostCgroups().tasksFile(path))
+	if err != nil {
+		return 0, fmt.Errorf("count tasks of control group %s: %w", path, err)
+	}
+	return tasks, nil
+}
+
+func (c cgroups) tasksFile(path string) string {
+	if c.unified() {
+		return filepath.Join(c.mount, path, "pids.current")
+	}
+	return filepath.Join(c.mount, "pids", path, "pids.current")
+}
+
+// MachineTasks is how many processes and threads there are on the machine, and how many there may be.
+func MachineTasks() (running, most uint64, err error) {
+	maxPID, pidErr := readNumber("/proc/sys/kernel/pid_max")
+	maxThreads, threadsErr := readNumber("/proc/sys/kernel/threads-max")
+	running, runningErr := runningTasks("/proc/loadavg")
+	return running, min(maxPID, maxThreads), errors.Join(pidErr, threadsErr, runningErr)
+}
+
+// runningTasks reads the second number of "2/3518" in "1.36 3.49 4.53 2/3518 3715089": all tasks, of which two run just now.
+func runningTasks(file string) (uint64, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return 0, err
+	}
+	if fields := strings.Fields(string(data)); len(fields) == 5 {
+		if _, all, ok := strings.Cut(fields[3], "/"); ok {
+			return strconv.ParseUint(all, 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s is %q: %w", file, data, fs.ErrInvalid)
 }
 
 // userHZ is the unit of /proc/stat: a hundredth of a second, on all architectures that Go has.

@@ -46,6 +46,10 @@ func Components(cfg Config, number int) []Process {
 		"--parallel-pod-starts="+strconv.Itoa(parallelStarts(goruntime.NumCPU(), cfg.Nodes)),
 		"--node-lease-duration=10", // a heartbeat every 2.5 s, for the short grace period
 		"--image-pull-proxy=unix://"+egressSocket,
+		// All nodes share one disk, which is not theirs: a developer's is often 90 % full, and a lab on it
+		// has to work; no node can make room there by evicting its pods. Memory stays: it is the
+		// lab's own pods which may take the last of it.
+		"--eviction-hard=memory.available<100Mi,nodefs.available<0%,nodefs.inodesFree<0%,imagefs.available<0%,imagefs.inodesFree<0%",
 	)})
 	if cfg.ProxyMode != "none" {
 		list = append(list, Process{Process: components.Proxy(cluster, node)})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -113,11 +114,35 @@ func processSpawn(p Process) (spawn, error) {
 		files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
 		attr:  &syscall.SysProcAttr{Setsid: true},
 	}
+	if p.Name == "kubelet" {
+		s.more = func() []string { return moreKubeletFlags(kubeletFlagsFile) }
+	}
 	if p.APISocket {
 		s.files = append(s.files, nodeAPISocket)
 		s.env = append(s.env, "LISTEN_FDS=1")
 	}
 	return s, nil
+}
+
+// kubeletFlagsFile has flags which somebody adds on one node, as kubeadm's kubelets read it at each start:
+//
+//	KUBELET_KUBEADM_ARGS="--eviction-hard=nodefs.available<20% --max-pods=5"
+const kubeletFlagsFile = "/var/lib/kubelet/kubeadm-flags.env"
+
+func moreKubeletFlags(file string) []string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			slog.Error("kubelet's flags not read", "err", err)
+		}
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		if flags, ok := strings.CutPrefix(strings.TrimSpace(line), "KUBELET_KUBEADM_ARGS="); ok {
+			return strings.Fields(strings.Trim(flags, `"`))
+		}
+	}
+	return nil
 }
 
 // WriteNodeFiles prepares what a node finds in its /etc. It is done from

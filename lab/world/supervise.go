@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -66,6 +67,7 @@ func (r *reaper) reap() {
 type spawn struct {
 	path  string // the program
 	argv  []string
+	more  func() []string // further arguments, asked for at each start; may be nil
 	env   []string
 	files []uintptr // from file descriptor 0 on
 	attr  *syscall.SysProcAttr
@@ -75,7 +77,11 @@ type spawn struct {
 func (r *reaper) start(s spawn) (int, <-chan syscall.WaitStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	pid, err := syscall.ForkExec(s.path, s.argv, &syscall.ProcAttr{Env: s.env, Files: s.files, Sys: s.attr})
+	argv := slices.Clone(s.argv)
+	if s.more != nil {
+		argv = append(argv, s.more()...)
+	}
+	pid, err := syscall.ForkExec(s.path, argv, &syscall.ProcAttr{Env: s.env, Files: s.files, Sys: s.attr})
 	if err != nil {
 		return 0, nil, fmt.Errorf("start %s: %w", s.argv[0], err)
 	}
