@@ -62,6 +62,7 @@ func (w *worker) start(pod *corev1.Pod, c *corev1.Container, have *container) ti
 		w.abandon(c, id)
 		return w.cannotStart(pod, c, have, "RunContainerError", err)
 	}
+	w.k.linkLog(record)
 	w.k.event(pod, path, corev1.EventTypeNormal, "Started", "Container started")
 	w.k.counts.startedContainers.WithLabelValues(containerType(pod, c)).Inc()
 	slog.Info("Container started", "pod", podName(pod), "container", c.Name, "attempt", record.Attempt)
@@ -147,6 +148,7 @@ func (w *worker) forgetOld(old runtime.Record) {
 		if err := os.Remove(stale); err != nil && !errors.Is(err, os.ErrNotExist) {
 			slog.Error("Removing old log", "path", stale, "error", err)
 		}
+		w.k.sweepLogLinks()
 	}
 }
 

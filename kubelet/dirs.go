@@ -15,7 +15,7 @@ import (
 func (cfg Config) runDir() string { return filepath.Join(cfg.RootDir, "run") }
 
 func (cfg Config) makeDirs() error {
-	for _, dir := range []string{filepath.Join(cfg.RootDir, "pods"), cfg.runDir(), cfg.LogDir, cfg.CNIConfDir, cfg.StaticPodPath} {
+	for _, dir := range []string{filepath.Join(cfg.RootDir, "pods"), cfg.runDir(), cfg.LogDir, cfg.logLinkDir(), cfg.CNIConfDir, cfg.StaticPodPath} {
 		if dir == "" {
 			continue
 		}

@@ -28,6 +28,7 @@ type leftover struct {
 // recover reads what an earlier kubelet left: the pods which the API server still assigns to this node
 // go on as if nothing had happened, all else is removed once the API server has been heard.
 func (k *Kubelet) recover(ctx context.Context) error {
+	k.sweepLogLinks()
 	entries, err := os.ReadDir(filepath.Join(k.cfg.RootDir, "pods"))
 	if err != nil {
 		return fmt.Errorf("find pods of an earlier kubelet: %w", err)
@@ -164,6 +165,7 @@ func (w *worker) adoptContainer(record runtime.Record) {
 		}
 	default:
 		have.running = true
+		w.k.linkLog(record) // the earlier kubelet may have died before it did
 		have.started, have.ready = previousReadiness(w.pod, record.Name)
 		go w.watch(have, record)
 		if c != nil {

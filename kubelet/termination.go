@@ -140,7 +140,11 @@ func (w *worker) dismantle(pod *corev1.Pod, all bool) error {
 	if err := w.k.podDirs(string(w.uid)).remove(); err != nil {
 		return err
 	}
-	return os.RemoveAll(w.k.logDir(pod))
+	if err := os.RemoveAll(w.k.logDir(pod)); err != nil {
+		return err
+	}
+	w.k.sweepLogLinks()
+	return nil
 }
 
 // killAll ends all containers: first the ordinary ones together, then the sidecars, last one first.
@@ -310,5 +314,6 @@ func (k *Kubelet) dismantleLeftover(ctx context.Context, found *leftover) error 
 			return fmt.Errorf("remove logs of pod: %w", err)
 		}
 	}
+	k.sweepLogLinks()
 	return k.podDirs(found.uid).remove()
 }

@@ -22,7 +22,7 @@ import (
 
 // ownPaths are files and folders, as patterns, which nobody else writes to.
 var ownPaths = []string{
-	components.Etc, "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni/podarium", "/var/lib/cni/results/podarium-*", imagesDir, "/var/log/pods", programsDir,
+	components.Etc, "/var/lib/kubelet", "/var/lib/etcd", "/var/lib/cni/podarium", "/var/lib/cni/results/podarium-*", imagesDir, "/var/log/pods", "/var/log/containers", programsDir,
 	"/etc/cni/net.d/10-podarium.conflist", cniDir + "/podarium", cniDir + "/portmap",
 	modulesFile, sysctlFile, logrotateFile,
 	"/var/log/kube-apiserver.log", "/var/log/kube-controller-manager.log", "/var/log/kube-scheduler.log", "/var/log/kubelet.log", "/var/log/kube-proxy.log",
