@@ -268,7 +268,7 @@ func (f facts) containerStatus(c *corev1.Container) corev1.ContainerStatus {
 	switch {
 	case have.running:
 		status.State.Running = &corev1.ContainerStateRunning{StartedAt: second(have.record.Started)}
-	case have.waiting != nil && !(have.exit != nil && f.pod.DeletionTimestamp != nil): // which nothing starts again
+	case have.waiting != nil && (have.exit == nil || f.pod.DeletionTimestamp == nil): // nothing of a deleted pod starts again
 		status.State.Waiting = have.waiting
 		status.LastTerminationState.Terminated = terminatedState(have)
 	default:
