@@ -134,6 +134,13 @@ func (k *Kubelet) fillSandbox(ctx context.Context, s *sandboxRecord, pod *corev1
 	return s.save()
 }
 
+// everyGroup tells whether all groups there are exist here, too: not in a user namespace, where the kernel refuses
+// settings that name others.
+func everyGroup() bool {
+	ranges, err := os.ReadFile("/proc/self/gid_map")
+	return err == nil && strings.Join(strings.Fields(string(ranges)), " ") == "0 0 4294967295"
+}
+
 // sysctls are what is set in the pod's new namespaces. Every program of a pod may listen on every port, 80 for
 // one, and ping, whoever it runs as: there is nobody else in the pod's network whom this could harm. containerd
 // does the same (enable_unprivileged_ports, enable_unprivileged_icmp).
@@ -141,7 +148,9 @@ func sysctls(pod *corev1.Pod) map[string]string {
 	values := map[string]string{}
 	if !pod.Spec.HostNetwork {
 		values["net.ipv4.ip_unprivileged_port_start"] = "0"
-		values["net.ipv4.ping_group_range"] = "0 2147483647"
+		if everyGroup() {
+			values["net.ipv4.ping_group_range"] = "0 2147483647"
+		}
 	}
 	if pod.Spec.SecurityContext == nil {
 		return values
