@@ -28,7 +28,7 @@ cluster's it asks the resolvers of --resolv-conf, or those of a stub domain:
 Usage: podarium-dns [flags]
 `
 
-func main() { cli.Main("kube-dns", run) }
+func main() { os.Exit(cli.Run("kube-dns", run)) }
 
 // run reads the flags and answers until ctx is done.
 func run(ctx context.Context, args []string) error {

@@ -3,6 +3,10 @@
 // holds 55 MiB instead of 89.
 package main
 
-import "github.com/podarium/podarium/internal/cli"
+import (
+	"os"
 
-func main() { cli.Main("podarium kubelet", kubeletCommand) }
+	"github.com/podarium/podarium/internal/cli"
+)
+
+func main() { os.Exit(cli.Run("podarium kubelet", kubeletCommand)) }

@@ -4,6 +4,10 @@
 // the file around the pages that are used.
 package main
 
-import "github.com/podarium/podarium/internal/cli"
+import (
+	"os"
 
-func main() { cli.Main("podarium proxy", proxyCommand) }
+	"github.com/podarium/podarium/internal/cli"
+)
+
+func main() { os.Exit(cli.Run("podarium proxy", proxyCommand)) }

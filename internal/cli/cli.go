@@ -15,13 +15,12 @@ import (
 	"syscall"
 )
 
-// Main runs a program which is one command until that ends or somebody ends it, and
-// exits with the code which the command's error asks for.
-func Main(program string, command func(ctx context.Context, args []string) error) {
+// Run runs a program which is one command until that ends or somebody ends it, and
+// returns the exit code which the command's error asks for.
+func Run(program string, command func(ctx context.Context, args []string) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := ExitCode(program, command(ctx, os.Args[1:]))
-	stop()
-	os.Exit(code)
+	defer stop()
+	return ExitCode(program, command(ctx, os.Args[1:]))
 }
 
 // NewFlagSet is a FlagSet whose --help begins with prose.
