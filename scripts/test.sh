@@ -22,8 +22,8 @@ gotest() {
   log=$(mktemp)
   go test -trimpath -v "$@" >"$log" 2>&1 || status=$?
   if [ $status -ne 0 ]; then
-    # What failed and why, without etcd's chatter; then the end of everything.
-    grep -vE '=== (RUN|PAUSE|CONT|NAME)| (WARN|INFO) etcd: |WARNING: \[core\]' "$log" |
+    # What failed and why, without the components' chatter; then the end of everything.
+    grep -vE '=== (RUN|PAUSE|CONT|NAME)|^ *[0-9/]{10} [0-9:]{8} (DEBUG|INFO) | (WARN|INFO) etcd: |WARNING: \[core\]' "$log" |
       grep -E -B 25 '(^\s*--- FAIL|FAIL: |^panic:)' | cut -c -300 | tail -n 600
     tail -n 30 "$log"
   else
