@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,8 +69,9 @@ func (c *chaos) exhaust(t *testing.T) {
 		if len(waiting) > 5 || len(waiting) < 3 {
 			return fmt.Sprintf("%d wait", len(waiting))
 		}
-		return c.whyNot(t, waiting[0])
+		return ""
 	})
+	c.awaitReason(t, waiting)
 	running := without(names, waiting)
 	for _, name := range running[:len(waiting)] {
 		if err := c.pods().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
@@ -82,23 +84,32 @@ func (c *chaos) exhaust(t *testing.T) {
 	c.checkNode(t, chaosNodes[1])
 }
 
-// whyNot is empty when an event tells that there are no addresses left.
-func (c *chaos) whyNot(t *testing.T, pod string) string {
+// awaitReason waits for an event which tells why one of these pods waits: there are no addresses
+// left. It may come later than anything that happens to the pods.
+func (c *chaos) awaitReason(t *testing.T, waiting []string) {
 	t.Helper()
 	want := regexp.MustCompile(`^Failed to create pod sandbox: failed to setup network for sandbox "[0-9a-f]{64}": ` +
 		`plugin type="podarium" failed \(add\): no free address in 10\.244\.2\.0/28: all 13 are in use`)
-	events, err := c.client.CoreV1().Events(metav1.NamespaceDefault).List(t.Context(), metav1.ListOptions{FieldSelector: "involvedObject.name=" + pod})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	watcher, err := c.client.CoreV1().Events(metav1.NamespaceDefault).Watch(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreatePodSandBox"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer watcher.Stop()
 	var told strings.Builder
-	for _, event := range events.Items {
-		if event.Reason == "FailedCreatePodSandBox" && event.Type == corev1.EventTypeWarning && want.MatchString(event.Message) {
-			return ""
+	for change := range watcher.ResultChan() { // those of before are told first
+		event, ok := change.Object.(*corev1.Event)
+		if !ok {
+			continue
 		}
-		fmt.Fprintf(&told, "%s %s\n", event.Reason, event.Message)
+		pod := event.InvolvedObject.Name
+		if slices.Contains(waiting, pod) && event.Type == corev1.EventTypeWarning && want.MatchString(event.Message) {
+			return
+		}
+		fmt.Fprintf(&told, "%s %s\n", pod, event.Message)
 	}
-	return "no event of " + pod + " tells why it waits:\n" + told.String()
+	t.Fatalf("no event tells why %q wait:\n%s", waiting, told.String())
 }
 
 func without(all, some []string) []string {
